@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""P-256 keys as types: a public half cannot be taken for a private one, and no key exists unvalidated.
+
+Invariant: a VerifyingKey is a point on the curve; an agreement never uses a peer's x-coordinate that is not on it.
+Private keys are kept as raw scalars (an OpenSSL key object costs 2.2 KiB) and become key objects only while they work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from ..errors import LocalMisuse, Malformed, NotAuthentic
+from .ports import Random
+from .secret import Secret
+
+__all__ = [
+    "Secret",
+    "SoftAgreer",
+    "SoftSigner",
+    "VerifyingKey",
+    "agree",
+    "generate_scalar",
+    "private_key",
+    "public_x",
+]
+
+ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+"""The order n of the P-256 group (SP 800-186 §3.2.1.3)."""
+
+SCALAR_BYTES: Final = 32
+COORDINATE_BYTES: Final = 32
+POINT_BYTES: Final = 33
+SIGNATURE_BYTES: Final = 64
+_DRAWS: Final = 16  # a fair source is refused once with a chance of 2^-32
+
+_CURVE: Final = ec.SECP256R1()
+_ECDH: Final = ec.ECDH()
+_VERIFY: Final = ec.ECDSA(hashes.SHA256())
+# RFC 6979: no randomness at signing time, so none that could fail or repeat.
+_SIGN: Final = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyingKey:
+    """A P-256 public key that signatures are checked with.
+
+    Args:
+        point: compressed SEC 1 §2.3.3 encoding, 33 bytes.
+
+    Raises:
+        Malformed: not 33 bytes beginning with 02 or 03.
+        NotAuthentic: no such point on the curve.
+    """
+
+    point: bytes
+
+    def __post_init__(self) -> None:
+        if len(self.point) != POINT_BYTES or self.point[0] not in (2, 3):
+            raise Malformed("not a compressed P-256 point")
+        _lift(self.point)
+
+    @classmethod
+    def from_certificate_key(cls, key: object) -> VerifyingKey:
+        """Take over the public key of a certificate or a CSR. Raises Malformed unless it is a P-256 key."""
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise Malformed("not a P-256 key")
+        return cls(key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint))
+
+    @property
+    def kid(self) -> bytes:
+        """The 8-byte key identifier: the beginning of SHA-256 over the point."""
+        return hashlib.sha256(self.point).digest()[:8]
+
+    def verify(self, message: bytes, signature: bytes) -> None:
+        """Return if ``signature`` (r‖s, 64 bytes; RFC 9053 §2.1) is this key's over ``message``. Raises NotAuthentic."""
+        if len(signature) != SIGNATURE_BYTES:
+            raise NotAuthentic("a signature is not 64 bytes long")
+        r, s = int.from_bytes(signature[:32]), int.from_bytes(signature[32:])
+        try:
+            self.to_cryptography().verify(encode_dss_signature(r, s), message, _VERIFY)
+        except InvalidSignature:
+            raise NotAuthentic("a signature does not verify") from None
+
+    def to_cryptography(self) -> ec.EllipticCurvePublicKey:
+        """Return the key object of the cryptography package."""
+        return _lift(self.point)
+
+
+class SoftSigner:
+    """A Signer whose scalar is in this process's memory.
+
+    Args:
+        scalar: 32 bytes, big-endian, 1 to n-1. Raises LocalMisuse otherwise.
+    """
+
+    __slots__ = ("_public", "_scalar")
+
+    def __init__(self, scalar: Secret) -> None:
+        self._scalar = scalar
+        self._public = VerifyingKey.from_certificate_key(private_key(scalar).public_key())
+
+    @property
+    def public(self) -> VerifyingKey:
+        """The public half."""
+        return self._public
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64-byte ES256 signature r‖s; the same message gives the same signature (RFC 6979)."""
+        r, s = decode_dss_signature(private_key(self._scalar).sign(message, _SIGN))
+        return r.to_bytes(32) + s.to_bytes(32)
+
+
+class SoftAgreer:
+    """An Agreer whose scalar is in this process's memory.
+
+    Args:
+        scalar: 32 bytes, big-endian, 1 to n-1. Raises LocalMisuse otherwise.
+    """
+
+    __slots__ = ("_public", "_scalar")
+
+    def __init__(self, scalar: Secret) -> None:
+        self._scalar = scalar
+        self._public = public_x(scalar)
+
+    @property
+    def public(self) -> bytes:
+        """The public half: a 32-byte x-coordinate."""
+        return self._public
+
+    def agree(self, peer_x: bytes) -> Secret:
+        """Return the agreed 32-byte x-coordinate; see the function of the same name."""
+        return agree(self._scalar, peer_x)
+
+
+def generate_scalar(random: Random) -> Secret:
+    """Draw a private P-256 scalar, evenly from 1 to n-1 (FIPS 186-5 appendix A.2.2, by rejection).
+
+    Raises:
+        LocalMisuse: the source of randomness gives the wrong length, or only unusable values.
+    """
+    for _ in range(_DRAWS):
+        drawn = random(SCALAR_BYTES)
+        if len(drawn) != SCALAR_BYTES:
+            raise LocalMisuse("the source of randomness returned a wrong number of bytes")
+        if 0 < int.from_bytes(drawn) < ORDER:
+            return Secret(drawn)
+    raise LocalMisuse("the source of randomness is broken", hint="check the operating system's random number generator")
+
+
+def public_x(scalar: Secret) -> bytes:
+    """Return the 32-byte x-coordinate of the public half of ``scalar``. Raises LocalMisuse for a bad scalar."""
+    return _x(private_key(scalar).public_key())
+
+
+def agree(scalar: Secret, peer_x: bytes) -> Secret:
+    """Return the x-coordinate of the product (RFC 6090 §4.2: it does not depend on the sign of y), 32 bytes.
+
+    Raises:
+        Malformed: ``peer_x`` is not 32 bytes.
+        NotAuthentic: no point on the curve has this x-coordinate, or the product is zero.
+        LocalMisuse: a bad scalar.
+    """
+    if len(peer_x) != COORDINATE_BYTES:
+        raise Malformed("an agreement key is not 32 bytes long")
+    product = private_key(scalar).exchange(_ECDH, _lift(b"\x02" + peer_x))
+    if not any(product):
+        raise NotAuthentic("an agreement gave zero")
+    return Secret(product)
+
+
+def private_key(scalar: Secret) -> ec.EllipticCurvePrivateKey:
+    """Return the key object for a scalar, to be used and dropped. Raises LocalMisuse unless it is in 1 to n-1."""
+    value = int.from_bytes(scalar.reveal())
+    if len(scalar) != SCALAR_BYTES or not 0 < value < ORDER:
+        raise LocalMisuse("not a P-256 private scalar")
+    return ec.derive_private_key(value, _CURVE)
+
+
+def _lift(point: bytes) -> ec.EllipticCurvePublicKey:
+    try:
+        return ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, point)
+    except ValueError:
+        raise NotAuthentic("a public key is not on the curve") from None
+
+
+def _x(key: ec.EllipticCurvePublicKey) -> bytes:
+    return key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)[1:]

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the rest of Sealway needs of a private key, wherever it lives: in memory, in a file, in a token or a TPM.
+
+Invariant: nothing above this module can tell where a private key is kept, and no port gives one out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from .keys import VerifyingKey
+    from .secret import Secret
+
+Random: TypeAlias = Callable[[int], bytes]
+"""A source of randomness: given a count, returns that many unpredictable bytes; chosen by the outermost layers."""
+
+
+class Signer(Protocol):
+    """A P-256 signing key (ES256)."""
+
+    @property
+    def public(self) -> VerifyingKey:
+        """The public half."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64-byte signature r‖s over SHA-256 of ``message`` (RFC 9053 §2.1)."""
+
+
+class Agreer(Protocol):
+    """A P-256 key-agreement key."""
+
+    @property
+    def public(self) -> bytes:
+        """The public half: a 32-byte x-coordinate."""
+
+    def agree(self, peer_x: bytes) -> Secret:
+        """Return the 32-byte x-coordinate both ends compute. Raises Malformed, NotAuthentic for a bad ``peer_x``."""
+
+
+class Unwrapper(Protocol):
+    """A key-encryption key: what was wrapped for it, it unwraps."""
+
+    def unwrap(self, wrapped: bytes) -> Secret:
+        """Return what ``wrapped`` holds. Raises NotAuthentic if it was not wrapped for this key, or was altered."""
+
+
+class Counter(Protocol):
+    """A number that only grows and that a restored copy of the state cannot take back."""
+
+    def value(self) -> int:
+        """Return the present value."""
+
+    def advance(self) -> int:
+        """Add one, durably, and return the new value."""
