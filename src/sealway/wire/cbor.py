@@ -90,7 +90,7 @@ def _loaded(data: bytes, depth: int) -> Any:
         )
     except Malformed:
         raise
-    except Exception as error:  # noqa: BLE001 - cbor2 raises many kinds on hostile input; all of them mean the same
+    except Exception as error:  # cbor2 raises many kinds on hostile input; they mean one thing
         raise Malformed("not well-formed CBOR within the allowed depth and types") from error
 
 

@@ -142,7 +142,7 @@ def assemble(protected: bytes, ciphertext: bytes) -> bytes:
 
 
 def _check_header(alg: int, kid: bytes, number: int, start: StartHeader | None, opener: Opener | None) -> None:
-    if alg not in TAG_BYTES or type(alg) is not int:
+    if type(alg) is not int or alg not in TAG_BYTES:
         raise Malformed("alg: 10, 30 or 24 expected")
     shape.bstr(kid, "kid", 1, 8)
     shape.uint(number, "message number")

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inner message: CoAP's code, options and payload, as RFC 8613 §5.3 serialises them for encryption.
+
+Invariant: ``Message.decode(b).encode() == b``, except that unknown elective options are dropped. Sealway's own fields are
+options of the experimental range; an unknown critical one is refused, so nothing that must be obeyed is ever ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sealway.errors import Malformed, TooLarge
+from sealway.wire import options, shape
+from sealway.wire.message_parts import (
+    MAX_VOID_RANGES,
+    FirstIdentity,
+    Freshness,
+    Ranges,
+    Receipt,
+    decode_void,
+    encode_void,
+)
+
+__all__ = ["FirstIdentity", "Freshness", "Message", "Receipt", "code_text"]
+
+MAX_MESSAGE_BYTES = 262_144
+MAX_SEGMENTS = 16
+MAX_GRANT_BYTES = 1024
+
+# RFC 7252 §12.1. An empty message is a bare receipt or a sign of life.
+CODE_EMPTY = 0x00
+CODE_GET, CODE_POST, CODE_PUT, CODE_DELETE = 0x01, 0x02, 0x03, 0x04
+CODE_FETCH, CODE_PATCH, CODE_IPATCH = 0x05, 0x06, 0x07  # RFC 8132
+CODE_CREATED, CODE_DELETED, CODE_VALID, CODE_CHANGED, CODE_CONTENT = 0x41, 0x42, 0x43, 0x44, 0x45
+CODE_BAD_REQUEST, CODE_UNAUTHORIZED, CODE_FORBIDDEN, CODE_NOT_FOUND = 0x80, 0x81, 0x83, 0x84
+CODE_METHOD_NOT_ALLOWED, CODE_CONFLICT, CODE_PRECONDITION_FAILED = 0x85, 0x89, 0x8C
+CODE_TOO_MANY_REQUESTS, CODE_INTERNAL_ERROR = 0x9D, 0xA0
+
+
+def code_text(code: int) -> str:
+    """Return a CoAP code byte as people write it: 0x44 is "2.04" (RFC 7252 §3)."""
+    return f"{code >> 5}.{code & 0x1F:02d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What one end says to the other, before sealing and after opening.
+
+    Fields: ``code`` CoAP code byte (empty, a request, or a response of class 2, 4, 5); ``path`` and ``query`` at most 16
+    segments of at most 255 bytes; ``content_format`` CoAP's number; ``sent_at`` milliseconds since the Unix epoch;
+    ``request_id`` 8 bytes, in a request its own, in a response that of the request; ``max_silence`` seconds, from 1;
+    ``start_signature`` 64 bytes; ``newest_session`` 32 bytes, or empty for none known; ``receive_kid`` 1 to 8 bytes;
+    ``void`` at most 64 ranges of own numbers that will not come again; ``grant`` a signed grant of at most 1024 bytes.
+    """
+
+    code: int
+    path: tuple[str, ...] = ()
+    query: tuple[str, ...] = ()
+    content_format: int | None = None
+    payload: bytes = b""
+    sent_at: int | None = None
+    request_id: bytes | None = None
+    max_silence: int | None = None
+    receipt: Receipt | None = None
+    freshness: Freshness | None = None
+    first_identity: FirstIdentity | None = None
+    start_signature: bytes | None = None
+    newest_session: bytes | None = None
+    receive_kid: bytes | None = None
+    void: Ranges = ()
+    grant: bytes | None = None
+
+    def __post_init__(self) -> None:
+        _check_code(self.code)
+        _check_segments(self.path, "Uri-Path")
+        _check_segments(self.query, "Uri-Query")
+        if "." in self.path or ".." in self.path:  # RFC 7252 §5.10.1
+            raise Malformed("Uri-Path: a segment of . or ..")
+        if not isinstance(self.payload, bytes):
+            raise Malformed("payload: bytes expected")
+        for name, check in _CHECKS.items():
+            value = getattr(self, name)
+            if value is not None:
+                check(value)
+        shape.ranges(self.void, "void", MAX_VOID_RANGES)
+
+    def encode(self) -> bytes:
+        """Return the plaintext to be sealed. Raises TooLarge above MAX_MESSAGE_BYTES."""
+        marked = b"\xff" + self.payload if self.payload else b""
+        data = b"".join((bytes((self.code,)), options.encode_options(_options_of(self)), marked))
+        if len(data) > MAX_MESSAGE_BYTES:
+            raise TooLarge(f"message of {len(data)} bytes, at most {MAX_MESSAGE_BYTES} allowed")
+        return data
+
+    @classmethod
+    def decode(cls, data: bytes) -> Message:
+        """Read an opened plaintext. Raises Malformed, or TooLarge above MAX_MESSAGE_BYTES."""
+        if len(data) > MAX_MESSAGE_BYTES:
+            raise TooLarge(f"message of {len(data)} bytes, at most {MAX_MESSAGE_BYTES} allowed")
+        if not data:
+            raise Malformed("message: empty")
+        listed, payload_at = options.decode_options(data, 1)
+        return cls(data[0], payload=data[payload_at:], **_fields_of(listed))
+
+
+def _check_code(code: object) -> None:
+    value = shape.uint(code, "code", 0, 0xFF)
+    if not (value <= CODE_IPATCH or value >> 5 in (2, 4, 5)):
+        raise Malformed(f"code {code_text(value)}: neither empty, nor a request, nor a response")
+
+
+def _check_segments(segments: object, what: str) -> None:
+    for segment in shape.sequence(segments, what, 0, MAX_SEGMENTS):
+        shape.tstr(segment, what, 0, 255)
+
+
+def _instance(kind: type) -> Callable[[object], None]:
+    def check(value: object) -> None:
+        if not isinstance(value, kind):
+            raise Malformed(f"a {kind.__name__} expected")
+
+    return check
+
+
+def _check_newest_session(value: object) -> None:
+    if len(shape.bstr(value, "newest session", 0, 32)) not in (0, 32):
+        raise Malformed("newest session: empty or 32 bytes expected")
+
+
+_CHECKS: dict[str, Callable[[Any], object]] = {
+    "content_format": lambda value: shape.uint(value, "Content-Format", 0, 0xFFFF),
+    "sent_at": lambda value: shape.uint(value, "Sent-At", 0, shape.LATEST_MILLISECOND),
+    "request_id": lambda value: shape.bstr(value, "Request-Id", 8),
+    "max_silence": lambda value: shape.uint(value, "Max-Silence", 1),
+    "receipt": _instance(Receipt),
+    "freshness": _instance(Freshness),
+    "first_identity": _instance(FirstIdentity),
+    "start_signature": lambda value: shape.bstr(value, "Start-Signature", 64),
+    "newest_session": _check_newest_session,
+    "receive_kid": lambda value: shape.bstr(value, "Receive-Kid", 1, 8),
+    "grant": lambda value: shape.bstr(value, "Grant", 1, MAX_GRANT_BYTES),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """How one field that occurs at most once travels."""
+
+    number: int
+    field: str
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
+
+
+def _opaque(value: bytes) -> bytes:
+    return value
+
+
+def _uint_of(longest: int) -> Callable[[bytes], int]:
+    return lambda value: options.decode_uint(value, longest)
+
+
+_SINGLE = (  # ascending, all above Uri-Query
+    _Option(options.SENT_AT, "sent_at", options.encode_uint, _uint_of(8)),
+    _Option(options.REQUEST_ID, "request_id", _opaque, _opaque),
+    _Option(options.MAX_SILENCE, "max_silence", options.encode_uint, _uint_of(4)),
+    _Option(options.RECEIPT, "receipt", Receipt.encode, Receipt.decode),
+    _Option(options.FRESHNESS, "freshness", Freshness.encode, Freshness.decode),
+    _Option(options.FIRST_IDENTITY, "first_identity", FirstIdentity.encode, FirstIdentity.decode),
+    _Option(options.START_SIGNATURE, "start_signature", _opaque, _opaque),
+    _Option(options.NEWEST_SESSION, "newest_session", _opaque, _opaque),
+    _Option(options.RECEIVE_KID, "receive_kid", _opaque, _opaque),
+    _Option(options.VOID, "void", encode_void, decode_void),
+    _Option(options.GRANT, "grant", _opaque, _opaque),
+)
+_CONTENT_FORMAT = _Option(options.CONTENT_FORMAT, "content_format", options.encode_uint, _uint_of(2))
+_BY_NUMBER = {option.number: option for option in (*_SINGLE, _CONTENT_FORMAT)}
+_SEGMENTS = {options.URI_PATH: "path", options.URI_QUERY: "query"}
+
+
+def _options_of(message: Message) -> Iterator[tuple[int, bytes]]:
+    yield from ((options.URI_PATH, segment.encode()) for segment in message.path)
+    if message.content_format is not None:
+        yield options.CONTENT_FORMAT, options.encode_uint(message.content_format)
+    yield from ((options.URI_QUERY, segment.encode()) for segment in message.query)
+    for option in _SINGLE:
+        value = getattr(message, option.field)
+        if value is not None and value != ():
+            yield option.number, option.encode(value)
+
+
+def _fields_of(listed: list[tuple[int, bytes]]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for number, values in options.grouped(listed):
+        if number in _SEGMENTS:
+            fields[_SEGMENTS[number]] = tuple(map(_text, values))
+        elif number in _BY_NUMBER:
+            option = _BY_NUMBER[number]
+            fields[option.field] = option.decode(_only(number, values))
+        elif number & 1:  # RFC 7252 §5.4.1: critical
+            raise Malformed(f"unknown critical option {number}")
+    return fields
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise Malformed("option: not valid UTF-8") from error
+
+
+def _only(number: int, values: list[bytes]) -> bytes:
+    if len(values) > 1:  # RFC 7252 §5.4.5
+        raise Malformed(f"option {number} more than once")
+    return values[0]
