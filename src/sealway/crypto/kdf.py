@@ -6,7 +6,7 @@ from __future__ import annotations
 import hmac
 from typing import Final
 
-from ..errors import LocalMisuse
+from sealway.errors import LocalMisuse
 
 HASH_BYTES: Final = 32
 

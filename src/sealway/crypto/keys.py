@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from ..errors import LocalMisuse, Malformed, NotAuthentic
-from .ports import Random
-from .secret import Secret
+from sealway.crypto.ports import Random
+from sealway.crypto.secret import Secret
+from sealway.errors import LocalMisuse, Malformed, NotAuthentic
 
 __all__ = [
     "Secret",
@@ -80,7 +80,7 @@ class VerifyingKey:
         return hashlib.sha256(self.point).digest()[:8]
 
     def verify(self, message: bytes, signature: bytes) -> None:
-        """Return if ``signature`` (r‖s, 64 bytes; RFC 9053 §2.1) is this key's over ``message``. Raises NotAuthentic."""
+        """Return if ``signature`` (64 bytes r‖s, RFC 9053 §2.1) is this key's of ``message``. Raises NotAuthentic."""
         if len(signature) != SIGNATURE_BYTES:
             raise NotAuthentic("a signature is not 64 bytes long")
         r, s = int.from_bytes(signature[:32]), int.from_bytes(signature[32:])

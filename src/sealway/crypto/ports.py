@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from .keys import VerifyingKey
-    from .secret import Secret
+    from sealway.crypto.keys import VerifyingKey
+    from sealway.crypto.secret import Secret
 
 Random: TypeAlias = Callable[[int], bytes]
 """A source of randomness: given a count, returns that many unpredictable bytes; chosen by the outermost layers."""

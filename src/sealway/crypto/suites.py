@@ -12,7 +12,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
-from ..errors import LocalMisuse, Malformed
+from sealway.errors import LocalMisuse, Malformed
 
 
 @dataclass(frozen=True, slots=True)
