@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every bound and every timer of the protocol, in one place, with its unit.
+
+All times are integers: milliseconds (``_ms``). A policy bounds what a peer, even one with a valid certificate, can make
+an endpoint remember or compute.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Bounds of one session and its peers; the defaults are those of spec/session.md."""
+
+    skipped: int = 1_024
+    """Skipped message keys, and skipped reseed roots, stored in a session."""
+    walk: int = 65_536
+    """Chain steps that one message may cost; jumps over reseeds count too."""
+    gap_ranges: int = 1_024
+    """Separate gaps that a receiving direction may have."""
+    chains: int = 4_096
+    """Chains remembered in a receiving direction."""
+    epochs: int = 64
+    """Epochs remembered in a receiving direction."""
+    failed_opens: int = 1 << 20
+    """Failed opens of a session after which it is closed: 8-byte tags are safe only with a limit."""
+    failed_walk_refill_per_ms: float = 2.0
+    """Chain steps that failed opens may cost, per millisecond; the bucket holds two whole walks."""
+    step_after_messages: int = 64
+    """Messages sent or opened after which the turn holder steps."""
+    step_after_ms: int = DAY_MS
+    """Time after which the turn holder steps at its next send."""
+    ack_delay_ms: int = 5_000
+    """T_ack: a receipt for a start, an opener or a replay goes out within this time, and not more often."""
+    ack_every: int = 64
+    """Messages after which a receipt goes out."""
+    ack_after_ms: int = DAY_MS
+    """Time after which a receipt goes out, whatever the count."""
+    missing_after_ms: int = HOUR_MS
+    """T_missing: numbers that a receipt listed are reported missing after this time."""
+    unacknowledged_after_ms: int = HOUR_MS
+    """Sealed messages without a receipt are reported after this time."""
+    held_for_ms: int = 7 * DAY_MS
+    """How long keys of older epochs, closed sessions and their identifiers are remembered."""
+    freshness_references: int = 4_096
+    """Own sealed messages that a command may name as its freshness reference."""
+    fork_events_per_hour: int = 6
+    """ForkSuspected events, at most."""
+
+    @property
+    def window(self) -> int:
+        """Unacknowledged numbers at which a sender stops (three quarters of the walk, so that the peer can always follow)."""
+        return self.walk * 3 // 4
+
+
+DEFAULT_POLICY = Policy()

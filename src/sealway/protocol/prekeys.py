@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prekey bundles: what an endpoint publishes so that anyone of its domain can begin a session with it while it sleeps.
+
+Invariants: a one-time key serves one start and is deleted in the transaction that accepts it; private halves of one-time
+keys live as long as their bundle's signed prekey. spec/session.md, "Prekeys".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sealway.crypto.keys import generate_scalar, public_x
+from sealway.crypto.ports import Random
+from sealway.crypto.secret import Secret
+from sealway.wire.bundle import BundleClaims, merkle_root
+from sealway.protocol.policy import DAY_MS
+
+ONE_TIME_KEYS = 64
+REPLENISH_BELOW = 16
+BUNDLE_LIFE_MS = 30 * DAY_MS
+RENEW_AFTER_MS = 7 * DAY_MS
+BUNDLE_ID_LENGTH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PrekeySecrets:
+    """The private halves of one bundle; ``one_time`` in index order."""
+
+    signed_prekey: Secret
+    one_time: tuple[Secret, ...]
+
+
+def make_prekeys(random: Random, *, count: int = ONE_TIME_KEYS) -> PrekeySecrets:
+    """Draw a signed prekey and ``count`` one-time keys (0 to 64)."""
+    return PrekeySecrets(generate_scalar(random), tuple(generate_scalar(random) for _ in range(count)))
+
+
+def bundle_claims(
+    secrets: PrekeySecrets, *, bundle_id: bytes, name: str, address: str, sequence: int, agreement_key: bytes, now_s: int
+) -> tuple[BundleClaims, tuple[bytes, ...]]:  # fmt: skip
+    """Return what is to be signed, and the public one-time keys in index order.
+
+    Args:
+        sequence: higher than that of any bundle this endpoint has published.
+        now_s: Unix time in seconds.
+    """
+    one_time = tuple(public_x(scalar) for scalar in secrets.one_time)
+    claims = BundleClaims(
+        bundle_id=bundle_id,
+        name=name,
+        address=address,
+        sequence=sequence,
+        suites=(1,),
+        agreement_key=agreement_key,
+        signed_prekey=public_x(secrets.signed_prekey),
+        one_time_root=merkle_root(one_time) if one_time else None,
+        one_time_count=len(one_time) or None,
+        issued=now_s,
+        expires=now_s + BUNDLE_LIFE_MS // 1_000,
+    )
+    return claims, one_time
+
+
+def renewal_due(*, issued_s: int, one_time_left: int, now_s: int) -> bool:
+    """Say whether a new bundle should be published: few one-time keys are left, or the signed prekey is a week old."""
+    return one_time_left < REPLENISH_BELOW or now_s - issued_s >= RENEW_AFTER_MS // 1_000

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an end remembers of its own sealed messages: the tag (to check receipts) and when it sealed (to check freshness).
+
+Times are of a clock that runs on while the machine sleeps and that starts anew at a reboot (CLOCK_BOOTTIME), with the
+boot's identity beside it: a killed process is not a reboot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sealway.protocol.ranges import RangeSet
+
+
+@dataclass(frozen=True, slots=True)
+class Uptime:
+    """A moment on the boot clock: milliseconds since the boot that ``boot`` (16 bytes) names."""
+
+    boot: bytes
+    ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SentRecord:
+    """One sealed message: the first 4 bytes of its tag, when it was sealed (boot clock; Unix milliseconds)."""
+
+    tag: bytes
+    at: Uptime
+    sealed_ms: int
+
+
+class SentLog:
+    """Records by number. Unacknowledged ones are kept, and of the others the newest ``keep``."""
+
+    __slots__ = ("_records",)
+
+    def __init__(self, records: Iterable[tuple[int, SentRecord]] = ()) -> None:
+        self._records: dict[int, SentRecord] = dict(sorted(records))
+
+    def add(self, number: int, record: SentRecord) -> None:
+        """Remember a message just sealed; numbers come in rising order."""
+        self._records[number] = record
+
+    def find(self, number: int) -> SentRecord | None:
+        """Return the record of ``number``, or None if it was never sealed or is no longer remembered."""
+        return self._records.get(number)
+
+    def tag_of(self, number: int) -> bytes | None:
+        """Return the first 4 bytes of the tag of ``number``, or None."""
+        record = self._records.get(number)
+        return record.tag if record is not None else None
+
+    def prune(self, acked: RangeSet, *, below: int) -> list[int]:
+        """Forget acknowledged records below ``below``; return their numbers."""
+        forgotten: list[int] = []
+        for number in self._records:
+            if number >= below:
+                break
+            if number in acked:
+                forgotten.append(number)
+        for number in forgotten:
+            del self._records[number]
+        return forgotten
+
+    def older_than(self, sealed_before_ms: int, acked: RangeSet) -> RangeSet:
+        """Return the unacknowledged numbers that were sealed before a Unix time in milliseconds."""
+        found = RangeSet()
+        for number, record in self._records.items():
+            if record.sealed_ms >= sealed_before_ms:
+                break
+            if number not in acked:
+                found.add(number)
+        return found

@@ -1,0 +1,381 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A session between two ends: seals, opens, steps, acknowledges. Pure: bytes, values, time and randomness in; bytes and values out.
+
+Invariants: one key and nonce per message; nothing changes before a tag has verified; what was opened once is never opened
+again; after ``stopped`` is set the session neither seals nor opens. After any exception of ``seal`` the session must be
+dropped and restored from its last snapshot. spec/session.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from cryptography.exceptions import InvalidTag
+
+from sealway.crypto.keys import agree
+from sealway.crypto.ports import Random
+from sealway.crypto.suites import SUITE_1
+from sealway.errors import (
+    GapTooLarge,
+    LocalMisuse,
+    Malformed,
+    NotAuthentic,
+    PeerForked,
+    PeerMisbehaved,
+    RateLimited,
+    Replayed,
+    SealwayError,
+    StateLost,
+)
+from sealway.wire.envelope import Claims, Envelope, Opener, StartHeader, enc_structure, nonce, protected_bytes
+from sealway.wire.message import CODE_EMPTY, FirstIdentity, Freshness, Message, Receipt
+from sealway.protocol import schedule
+from sealway.protocol.chains import Candidate, Epoch, Step
+from sealway.protocol.events import Event, ForkSuspected, Missing, Silent
+from sealway.protocol.policy import DEFAULT_POLICY, HOUR_MS, Policy
+from sealway.protocol.ranges import Range, RangeSet
+from sealway.protocol.receiptclock import ReceiptClock
+from sealway.protocol.receiving import Receiving
+from sealway.protocol.sending import Acknowledgement, Sending
+from sealway.protocol.sentlog import SentLog, SentRecord, Uptime
+
+VOID_RANGES = 64
+_STEP_COST = 64  # what an agreement costs, in chain steps
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A sealed message. ``kept``: it has to be offered until a receipt covers it (a bare receipt does not)."""
+
+    number: int
+    envelope: bytes
+    tag: bytes
+    message_bytes: int
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A message that was opened, once. ``defect`` says why ``message`` is None: authentic, but not a message."""
+
+    number: int
+    tag: bytes
+    message: Message | None
+    defect: PeerMisbehaved | None
+    identity: FirstIdentity
+    acknowledgement: Acknowledgement | None
+    message_bytes: int
+
+
+@dataclass(slots=True, repr=False)
+class Start:
+    """What an initiator shows on every message until the first reply: the header, and under the seal the rest."""
+
+    header: StartHeader
+    signature: bytes
+    newest_session: bytes
+
+
+@dataclass(slots=True, repr=False)
+class Session:
+    """One end of a session. Made by start.py, or restored by snapshot.py.
+
+    Args:
+        hash: the session hash, 32 bytes.
+        peer: the peer's name, as text.
+        initiator: this end sent the start.
+        root: 32 bytes, from which the next step derives.
+        kid_in: the identifier that this end chose and finds the session by.
+        kid_out: the identifier that the peer chose, or the peer's bundle id while the start is unanswered.
+    """
+
+    hash: bytes
+    peer: str
+    initiator: bool
+    root: bytes
+    my_turn: bool
+    peer_x: bytes
+    kid_in: bytes
+    kid_out: bytes
+    created_ms: int
+    send: Sending
+    receive: Receiving
+    log: SentLog
+    start: Start | None = None
+    announce_kid: bool = False
+    stepped_ms: int = 0
+    since_step: int = 0
+    clock: ReceiptClock = field(default_factory=ReceiptClock)
+    heard_ms: int = 0
+    max_silence_s: int | None = None
+    silence_told: bool = False
+    failed_opens: int = 0
+    stopped: str | None = None
+    policy: Policy = DEFAULT_POLICY
+    events: list[Event] = field(default_factory=list)
+    _tokens: float = -1.0
+    _tokens_ms: int = 0
+    _forks_told: list[int] = field(default_factory=list)
+
+    # sealing ---------------------------------------------------------------------------------------------------
+    def seal(
+        self, message: Message, *, now_ms: int, uptime: Uptime, random: Random, claims: Claims | None = None
+    ) -> Sealed:
+        """Seal a message under the next number.
+
+        Control options (receipt, void, kid, start) are added here; the caller must leave them empty. The returned bytes
+        may leave this end only after the session's snapshot is durable.
+
+        Raises:
+            LocalMisuse: the session is stopped or exhausted, or too much is unacknowledged (``window``).
+        """
+        self._refuse_if_stopped(LocalMisuse)
+        bare = message.code == CODE_EMPTY
+        if not bare and self.send.unacknowledged >= self.policy.window:
+            raise LocalMisuse("too many messages are unacknowledged", hint="wait for the peer, or begin a new session")
+        self._step_if_due(now_ms, random, bare=bare)
+        plaintext = self._with_control(message, now_ms).encode()
+        number, secret = self.send.take(random)
+        start = self.start
+        opener = self.send.opener(x_is_known=self.initiator and (start is not None or self._first_epoch_is_known()))
+        protected = protected_bytes(
+            SUITE_1.cose_alg, self.kid_out, number, claims, start.header if start is not None else None, opener
+        )
+        key, base_iv = schedule.split(secret)
+        ciphertext = SUITE_1.aead(key).encrypt(nonce(base_iv, number), plaintext, enc_structure(protected))
+        envelope = Envelope(
+            self.kid_out, number, ciphertext, claims=claims, start=start.header if start else None, opener=opener
+        )
+        if bare:
+            self.send.give_up(number, number)
+        tag = envelope.tag_prefix
+        self.log.add(number, SentRecord(tag, uptime, now_ms))
+        self.since_step += 1
+        return Sealed(number, envelope.encode(), tag, len(plaintext), kept=not bare)
+
+    def _step_if_due(self, now_ms: int, random: Random, *, bare: bool) -> None:
+        policy = self.policy
+        due = self.since_step >= policy.step_after_messages or now_ms - self.stepped_ms >= policy.step_after_ms
+        if self.my_turn and (self.send.epoch is None or (due and not bare)):
+            self.root = self.send.step(self.root, self.peer_x, random)
+            self.my_turn, self.since_step, self.stepped_ms = False, 0, now_ms
+
+    def _first_epoch_is_known(self) -> bool:
+        """A reply was opened, so the responder has accepted the start, whose ephemeral key is the first epoch's x."""
+        epoch = self.send.epoch
+        return epoch is not None and epoch.first == 0 and bool(self.receive.epochs)
+
+    def _with_control(self, message: Message, now_ms: int) -> Message:
+        receipt = None
+        response = message.code >= 0x40
+        if self.clock.rides(now_ms, self.policy, response=response) or message.code == CODE_EMPTY:
+            receipt = self.receive.receipt()
+        if receipt is not None:
+            self.clock.sent(now_ms, receipt.missing + receipt.gone)
+        void = tuple(self.send.void)[:VOID_RANGES]
+        for first, last in void:
+            self.send.void.remove(first, last)  # told once; a later receipt that still lists them brings them back
+        start = self.start
+        return replace(
+            message,
+            receipt=receipt,
+            void=void,
+            receive_kid=self.kid_in if self.announce_kid else None,
+            start_signature=start.signature if start is not None else None,
+            newest_session=start.newest_session if start is not None else None,
+        )
+
+    def resume(self) -> None:
+        """Note that the state was opened anew: nothing is sealed before a reseed."""
+        if self.send.epoch is not None:
+            self.send.must_reseed = True
+
+    def reference(self, max_age_s: int) -> Freshness | None:
+        """Return a freshness reference for a command: the newest message opened, and the age allowed; None before the first."""
+        number = self.receive.highest
+        return Freshness(number, self.receive.marks[number], max_age_s) if number >= 0 else None
+
+    # opening ---------------------------------------------------------------------------------------------------
+    def open(self, envelope: Envelope, *, now_ms: int) -> Opened:
+        """Open an envelope, once.
+
+        Raises:
+            Replayed: opened before; a receipt is due, since the sender seems not to know.
+            NotAuthentic: the tag does not verify; nothing changed but the count of failures.
+            GapTooLarge, RateLimited: nothing changed; it may be offered again.
+            PeerForked, StateLost: authentic, and proof that a state was forked or lost; the session is stopped.
+        """
+        self._refuse_if_stopped(PeerForked)
+        if envelope.start is not None and self.initiator:
+            raise NotAuthentic("a start header from the responder")
+        number = envelope.number
+        try:
+            found = self._candidate(envelope, now_ms)
+            plaintext = self._decrypt(found, envelope, now_ms)
+        except Replayed:
+            self.clock.due(now_ms)
+            raise
+        tag = envelope.tag_prefix
+        self._take(found, number, tag, now_ms)
+        self._heard(envelope, found, now_ms)
+        return self._read(envelope, plaintext, tag, now_ms)
+
+    def _candidate(self, envelope: Envelope, now_ms: int) -> Candidate:
+        number, opener = envelope.number, envelope.opener
+        if envelope.start is not None and opener is None:
+            opener = Opener(0, envelope.start.ephemeral, 0, None)  # the start header stands for x and epoch 0
+        if (opener is not None or number not in self.receive.closed) and not self._affordable(now_ms):
+            raise RateLimited("too many failed opens that were costly")
+        step = self._peer_step(opener, now_ms)
+        try:
+            return self.receive.candidate(number, opener, step, self.policy)
+        except NotAuthentic as refused:
+            if opener is not None and opener.reseed is not None:
+                self._suspect_fork(str(refused), now_ms)
+            raise
+
+    def _peer_step(self, opener: Opener | None, now_ms: int) -> Step | None:
+        """Derive the step that an unknown x would be. Only the holder of the turn may step, so at most one x is possible."""
+        if opener is None or opener.x is None or opener.epoch_first is None:
+            return None
+        if any(epoch.x == opener.x for epoch in self.receive.epochs):
+            return None
+        mine = self.send.epoch
+        if self.my_turn or mine is None:
+            self._suspect_fork("a new key out of turn", now_ms)
+            raise NotAuthentic("a new key out of turn")
+        self._tokens -= _STEP_COST
+        agreed = agree(mine.x_secret, opener.x)
+        keys = schedule.step_keys(self.root, agreed.reveal(), opener.x, opener.epoch_first)
+        epoch = Epoch(opener.x, opener.epoch_first, keys.reseed_root)
+        return Step(epoch, keys.chain, keys.root)
+
+    def _decrypt(self, found: Candidate, envelope: Envelope, now_ms: int) -> bytes:
+        key, base_iv = schedule.split(found.secret)
+        try:
+            # RFC 9052 §5.3: nonce = Base IV XOR Partial IV; the AAD is the Enc_structure over the protected bytes.
+            return SUITE_1.aead(key).decrypt(nonce(base_iv, envelope.number), envelope.ciphertext, envelope.aad)
+        except InvalidTag:
+            self._count_failure(found.cost)
+        raise NotAuthentic("the envelope does not open")
+
+    def _count_failure(self, cost: int) -> None:
+        self._tokens -= cost
+        self.failed_opens += 1
+        if self.failed_opens >= self.policy.failed_opens:
+            self.stopped = "too many failed opens"
+
+    def _take(self, found: Candidate, number: int, tag: bytes, now_ms: int) -> None:
+        try:
+            self.receive.check(found, number, self.policy)
+        except PeerForked:
+            self.stopped = "the peer's state was forked"
+            raise
+        self.receive.take(found, number, tag, now_ms, self.policy)
+        if found.new_epoch and found.new_root is not None:
+            self.root, self.my_turn, self.peer_x = found.new_root, True, found.epoch.x
+
+    def _heard(self, envelope: Envelope, found: Candidate, now_ms: int) -> None:
+        self.heard_ms, self.silence_told = now_ms, False
+        self.since_step += 1
+        if envelope.start is None:
+            self.announce_kid = False  # it came to the kid that was announced
+        if envelope.opener is not None or envelope.start is not None:
+            self.clock.due(now_ms)  # new: the peer waits to leave it out; known: its receipt was lost
+
+    def _read(self, envelope: Envelope, plaintext: bytes, tag: bytes, now_ms: int) -> Opened:
+        number = envelope.number
+        own = FirstIdentity(self.hash, number)
+        try:
+            message = Message.decode(plaintext)
+            self._check_control(message, envelope)
+        except PeerMisbehaved as defect:
+            self.clock.opened(now_ms)
+            return Opened(number, tag, None, defect, own, None, len(plaintext))
+        if message.code != CODE_EMPTY:
+            self.clock.opened(now_ms)
+        if message.max_silence is not None:
+            self.max_silence_s = message.max_silence
+        self._answered(message)
+        self.receive.drop(message.void, number)
+        acknowledgement = self._acknowledged(message.receipt, number)
+        identity = message.first_identity or own
+        return Opened(number, tag, message, None, identity, acknowledgement, len(plaintext))
+
+    def _check_control(self, message: Message, envelope: Envelope) -> None:
+        starting = envelope.start is not None
+        if starting != (message.start_signature is not None) or starting != (message.newest_session is not None):
+            raise Malformed("the options of a start belong into the messages of a start, and only there")
+        if self.start is not None and message.receive_kid is None:
+            raise Malformed("a first reply must name the kid that it wants to be found by")
+
+    def _answered(self, message: Message) -> None:
+        if self.start is not None and message.receive_kid is not None:
+            self.kid_out, self.start = message.receive_kid, None
+
+    def _acknowledged(self, receipt: Receipt | None, number: int) -> Acknowledgement | None:
+        if receipt is None:
+            return None
+        try:
+            return self.send.acknowledge(receipt, number, self.log.tag_of(receipt.number))
+        except (StateLost, PeerForked) as fatal:
+            self.stopped = fatal.message
+            raise
+
+    # time ------------------------------------------------------------------------------------------------------
+    def receipt_at(self) -> int | None:
+        """Return when a bare receipt has to go out (Unix milliseconds), or None if none is due."""
+        if self.stopped is not None or not self.receive.marks:
+            return None
+        return self.clock.bare_at(self.policy)
+
+    def seal_receipt(self, *, now_ms: int, uptime: Uptime, random: Random) -> Sealed:
+        """Seal a bare receipt. It is offered once and not kept."""
+        return self.seal(Message(CODE_EMPTY), now_ms=now_ms, uptime=uptime, random=random)
+
+    def look(self, now_ms: int) -> list[Event]:
+        """Return what has happened or failed to happen by now, each once: Missing, Silent, ForkSuspected."""
+        if self.stopped is None:
+            missing = self.clock.missing(RangeSet(self.receive.missing()), now_ms, self.policy)
+            if missing:
+                self.events.append(Missing(self.peer, self.hash, missing))
+            self._listen(now_ms)
+            self.receive.forget(now_ms, self.policy)
+        happened, self.events = self.events, []
+        return happened
+
+    def _listen(self, now_ms: int) -> None:
+        limit = self.max_silence_s
+        if limit is not None and not self.silence_told and now_ms - self.heard_ms > limit * 1_000:
+            self.silence_told = True
+            self.events.append(Silent(self.peer, self.hash, self.heard_ms))
+
+    def unacknowledged(self, now_ms: int) -> tuple[Range, ...]:
+        """Return the numbers sealed longer than ``unacknowledged_after_ms`` ago that no receipt covers."""
+        old = self.log.older_than(now_ms - self.policy.unacknowledged_after_ms, self.send.acked)
+        for first, last in self.send.unkept:
+            old.remove(first, last)
+        return tuple(old)
+
+    # limits ----------------------------------------------------------------------------------------------------
+    def _refuse_if_stopped(self, kind: type[SealwayError]) -> None:
+        if self.stopped is not None:
+            raise kind(f"this session is stopped: {self.stopped}", hint="a new session is begun at the next message")
+
+    def _affordable(self, now_ms: int) -> bool:
+        """A token bucket over the chain steps that failed opens have cost."""
+        full = 2.0 * self.policy.walk
+        if self._tokens_ms == 0:
+            self._tokens = full
+        refill = max(0, now_ms - self._tokens_ms) * self.policy.failed_walk_refill_per_ms
+        self._tokens, self._tokens_ms = min(full, self._tokens + refill), now_ms
+        return self._tokens > 0
+
+    def _suspect_fork(self, reason: str, now_ms: int) -> None:
+        self._forks_told = [at for at in self._forks_told if now_ms - at < HOUR_MS]
+        if len(self._forks_told) < self.policy.fork_events_per_hour:
+            self._forks_told.append(now_ms)
+            self.events.append(ForkSuspected(self.peer, self.hash, reason))
+
+
+__all__ = ["GapTooLarge", "Opened", "Sealed", "Session", "Start"]

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Beginning a session with one message to a peer that may be asleep: X3DH over the peer's signed bundle.
+
+Invariants: an initiator agrees only with a bundle that was proven to be the peer's; a responder creates a session only
+after its first envelope has opened and the initiator's signature over the transcript has verified; both ends derive from
+the whole transcript, so neither can be led to think of another peer, bundle, suite or domain. spec/session.md, "Start".
+X3DH: Signal's specification, revision 1, §3; PQXDH's ML-KEM part is reserved (the header's last field is null).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from sealway.crypto.keys import agree, generate_scalar, public_x
+from sealway.crypto.ports import Agreer, Random, Signer
+from sealway.crypto.secret import Secret
+from sealway.crypto.suites import SUITE_1
+from sealway.errors import LocalMisuse, Malformed, NotAuthentic, NotTrusted
+from sealway.identity.bundles import ProvenBundle
+from sealway.protocol import schedule
+from sealway.protocol.chains import Chain, Epoch
+from sealway.protocol.policy import Policy
+from sealway.protocol.receiving import Receiving
+from sealway.protocol.sending import Sending, SendingEpoch
+from sealway.protocol.sentlog import SentLog
+from sealway.protocol.session import Opened, Session, Start
+from sealway.wire import cbor
+from sealway.wire.envelope import Envelope
+from sealway.wire.header import StartHeader
+
+_TRANSCRIPT = "sealway start 1"
+_SIGNATURE = b"sealway start signature 1\x00"
+
+
+@dataclass(frozen=True, slots=True)
+class OneTimeSecret:
+    """The private half of a one-time key: its index in the bundle, and the scalar."""
+
+    index: int
+    scalar: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class OwnKeys:
+    """What this end brings to a start.
+
+    Args:
+        bundle: this end's own bundle, proven like anybody's.
+        agreer: the bundle's agreement key.
+        domain: the domain's id, 16 bytes.
+    """
+
+    bundle: ProvenBundle
+    agreer: Agreer
+    domain: bytes
+
+
+def start(
+    me: OwnKeys, peer: ProvenBundle, signer: Signer, *, receive_kid: bytes, newest: bytes, now_ms: int, random: Random, policy: Policy
+) -> Session:  # fmt: skip
+    """Begin a session as its initiator; the first message sealed with it carries the start.
+
+    Args:
+        peer: the peer's bundle, with a one-time key if there was one.
+        signer: the key of this end's certificate.
+        receive_kid: the identifier by which this end will find the session.
+        newest: hash of the newest session known with this peer, or empty.
+
+    Raises:
+        LocalMisuse: the peer does not offer suite 1, or is this end itself.
+    """
+    _refuse_impossible(me.bundle, peer)
+    ephemeral = generate_scalar(random)
+    one_time = peer.one_time
+    index = one_time.index if one_time is not None else None
+    header = StartHeader(me.bundle.hash, me.bundle.credential.x5t, receive_kid, public_x(ephemeral), index)
+    digest = transcript_hash(me.domain, me.bundle, peer, header, one_time.key if one_time is not None else None)
+    # X3DH §3.3: DH1 = (IK_A, SPK_B), DH2 = (EK_A, IK_B), DH3 = (EK_A, SPK_B), DH4 = (EK_A, OPK_B)
+    agreements = [
+        me.agreer.agree(peer.claims.signed_prekey),
+        agree(ephemeral, peer.claims.agreement_key),
+        agree(ephemeral, peer.claims.signed_prekey),
+    ]
+    if one_time is not None:
+        agreements.append(agree(ephemeral, one_time.key))
+    keys = schedule.start_keys(b"".join(a.reveal() for a in agreements), digest)
+    # The ephemeral key is the first x: the start is epoch 0's opener with S = 0, and its sender counts as having stepped.
+    epoch = SendingEpoch(header.ephemeral, ephemeral, 0, keys.reseed_root, keys.chain, 0)
+    return Session(
+        digest, str(peer.credential.name), True, keys.root, False, b"", receive_kid, peer.claims.bundle_id, now_ms,
+        Sending(epoch), Receiving(), SentLog(), Start(header, signer.sign(_SIGNATURE + digest), newest),
+        stepped_ms=now_ms, heard_ms=now_ms, policy=policy,
+    )  # fmt: skip
+
+
+def accept(
+    envelope: Envelope, me: OwnKeys, initiator: ProvenBundle, *, signed_prekey: Secret, one_time: OneTimeSecret | None,
+    receive_kid: bytes, now_ms: int, policy: Policy,
+) -> tuple[Session, Opened]:  # fmt: skip
+    """Accept a start as its responder and open the envelope that carries it.
+
+    The caller commits in one transaction: the one-time key deleted, the session created, the transcript recorded.
+
+    Args:
+        initiator: the bundle that the header names by hash, proven; it carries its credential.
+        signed_prekey: the private half of the signed prekey of ``me.bundle``, which the envelope's kid names.
+        one_time: the private half that the header names by index, or None if it names none.
+
+    Raises:
+        NotAuthentic: it does not open, or the signature is not the initiator's.
+        NotTrusted: the header names another certificate or bundle than the one proven.
+        Malformed: no start header, or a part of it that is reserved.
+    """
+    header = envelope.start
+    _refuse_mismatch(header, envelope, me, initiator, one_time)
+    if header is None:
+        raise Malformed("not a start")
+    public = public_x(one_time.scalar) if one_time is not None else None
+    digest = transcript_hash(me.domain, initiator, me.bundle, header, public)
+    agreements = [
+        agree(signed_prekey, initiator.claims.agreement_key),
+        me.agreer.agree(header.ephemeral),
+        agree(signed_prekey, header.ephemeral),
+    ]
+    if one_time is not None:
+        agreements.append(agree(one_time.scalar, header.ephemeral))
+    keys = schedule.start_keys(b"".join(a.reveal() for a in agreements), digest)
+    epoch = Epoch(header.ephemeral, 0, keys.reseed_root, chains=[Chain(0, 0, b"", 0, keys.chain)])
+    session = Session(
+        digest, str(initiator.credential.name), False, keys.root, True, header.ephemeral, receive_kid, header.receive_kid,
+        now_ms, Sending(), Receiving([epoch]), SentLog(), announce_kid=True, stepped_ms=now_ms, policy=policy,
+    )  # fmt: skip
+    opened = session.open(envelope, now_ms=now_ms)
+    _check_signature(opened, digest, initiator)
+    return session, opened
+
+
+def _check_signature(opened: Opened, digest: bytes, initiator: ProvenBundle) -> None:
+    """The signature closes key-compromise impersonation and unknown key share: the agreements alone do not."""
+    if opened.defect is not None:
+        raise opened.defect
+    if opened.message is None or opened.message.start_signature is None:
+        raise Malformed("a start without the initiator's signature")
+    initiator.credential.key.verify(_SIGNATURE + digest, opened.message.start_signature)
+
+
+def transcript_hash(
+    domain: bytes, initiator: ProvenBundle, responder: ProvenBundle, header: StartHeader, one_time: bytes | None
+) -> bytes:
+    """Return the session hash: SHA-256 over all that both ends must agree on. Number and opener are not part of it."""
+    return hashlib.sha256(
+        cbor.encode(
+            [
+                _TRANSCRIPT,
+                domain,
+                SUITE_1.number,
+                [str(initiator.credential.name), initiator.credential.x5t, initiator.hash],
+                [str(responder.credential.name), responder.credential.x5t, responder.hash],
+                header.receive_kid,
+                header.ephemeral,
+                header.one_time,
+                one_time,
+                header.ml_kem,
+            ]
+        )
+    ).digest()
+
+
+def _refuse_impossible(mine: ProvenBundle, peer: ProvenBundle) -> None:
+    if SUITE_1.number not in peer.claims.suites:
+        raise LocalMisuse(f"{peer.credential.name} does not offer suite {SUITE_1.number}")
+    if mine.credential.name == peer.credential.name:
+        raise LocalMisuse("an endpoint cannot begin a session with itself")
+
+
+def _refuse_mismatch(
+    header: StartHeader | None, envelope: Envelope, me: OwnKeys, initiator: ProvenBundle, one_time: OneTimeSecret | None
+) -> None:
+    if header is None:
+        raise Malformed("not a start")
+    if envelope.alg != SUITE_1.cose_alg or header.ml_kem is not None:
+        raise Malformed("a start of a suite that is reserved")
+    if header.bundle_hash != initiator.hash or header.x5t != initiator.credential.x5t:
+        raise NotTrusted("the start names another bundle or certificate than the one at hand")
+    if initiator.credential.name == me.bundle.credential.name:
+        raise NotAuthentic("a start from this very endpoint")
+    if header.one_time != (one_time.index if one_time is not None else None):
+        raise LocalMisuse("the start names another one-time key than the one at hand")
