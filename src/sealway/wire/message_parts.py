@@ -7,6 +7,7 @@ Numbers are message numbers (uint32); a ``tag`` is the first 4 bytes of the AEAD
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from sealway.errors import Malformed
 from sealway.wire import cbor, shape
@@ -40,7 +41,7 @@ class Receipt:
         if len(self.missing) + len(self.gone) > MAX_RECEIPT_RANGES:
             raise Malformed(f"receipt: more than {MAX_RECEIPT_RANGES} ranges")
         both = sorted(self.missing + self.gone)
-        if any(later[0] <= earlier[1] for earlier, later in zip(both, both[1:], strict=False)):
+        if any(later[0] <= earlier[1] for earlier, later in pairwise(both)):
             raise Malformed("receipt: a number both missing and gone")
 
     def encode(self) -> bytes:
