@@ -30,6 +30,8 @@ class Receiving:
     """Numbers that are not waited for: opened, or void."""
     gone: RangeSet = field(default_factory=RangeSet)
     """Missing numbers whose keys had to be given up."""
+    void: RangeSet = field(default_factory=RangeSet)
+    """Numbers that the peer said will not come again, and that were not opened."""
     marks: dict[int, bytes] = field(default_factory=dict)
     """For each range of ``closed``, the highest opened number and the first 4 bytes of its tag."""
     reported: tuple[int, bytes] | None = None
@@ -39,6 +41,10 @@ class Receiving:
     def highest(self) -> int:
         """The highest opened number, or -1."""
         return max(self.marks, default=-1)
+
+    def was_opened(self, number: int) -> bool:
+        """Say whether a message with this number was opened (and not merely declared void)."""
+        return number in self.closed and number not in self.void
 
     # finding the key ---------------------------------------------------------------------------------------------
     def candidate(self, number: int, opener: Opener | None, step: Step | None, policy: Policy) -> Candidate:
@@ -166,6 +172,9 @@ class Receiving:
             last = min(last, below - 1)
             if first > last:
                 continue
+            for low, high in self.closed.gaps(last + 1):
+                if high >= first:
+                    self.void.add(max(low, first), high)
             self.closed.add(first, last)
             self.gone.remove(first, last)
             self._forget_keys(first, last)

@@ -87,13 +87,15 @@ def _to_sending(fields: list[Any]) -> Sending:
 def _receiving(receive: Receiving) -> list[Any]:
     epochs = [_epoch(e) for e in receive.epochs]
     reported = list(receive.reported) if receive.reported is not None else None
-    return [epochs, _ranges(receive.closed), _ranges(receive.gone), _pairs(receive.marks), reported]
+    sets = [_ranges(receive.closed), _ranges(receive.gone), _ranges(receive.void)]
+    return [epochs, *sets, _pairs(receive.marks), reported]
 
 
 def _to_receiving(fields: list[Any]) -> Receiving:
-    epochs, closed, gone, marks, reported = fields
+    epochs, closed, gone, void, marks, reported = fields
     told = (reported[0], reported[1]) if reported is not None else None
-    return Receiving([_to_epoch(e) for e in epochs], _to_ranges(closed), _to_ranges(gone), _to_pairs(marks), told)
+    sets = (_to_ranges(closed), _to_ranges(gone), _to_ranges(void))
+    return Receiving([_to_epoch(e) for e in epochs], *sets, _to_pairs(marks), told)
 
 
 def _epoch(e: Epoch) -> list[Any]:
