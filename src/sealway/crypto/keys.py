@@ -30,6 +30,7 @@ __all__ = [
     "generate_scalar",
     "private_key",
     "public_x",
+    "validated_x",
 ]
 
 ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -169,12 +170,16 @@ def agree(scalar: Secret, peer_x: bytes) -> Secret:
         NotAuthentic: no point on the curve has this x-coordinate, or the product is zero.
         LocalMisuse: a bad scalar.
     """
-    if len(peer_x) != COORDINATE_BYTES:
-        raise Malformed("an agreement key is not 32 bytes long")
-    product = private_key(scalar).exchange(_ECDH, _lift(b"\x02" + peer_x))
+    product = private_key(scalar).exchange(_ECDH, _lift_x(peer_x))
     if not any(product):
         raise NotAuthentic("an agreement gave zero")
     return Secret(product)
+
+
+def validated_x(x: bytes) -> bytes:
+    """Return ``x`` once it is known to be the x-coordinate of a point. Raises Malformed, NotAuthentic as ``agree``."""
+    _lift_x(x)
+    return x
 
 
 def private_key(scalar: Secret) -> ec.EllipticCurvePrivateKey:
@@ -183,6 +188,12 @@ def private_key(scalar: Secret) -> ec.EllipticCurvePrivateKey:
     if len(scalar) != SCALAR_BYTES or not 0 < value < ORDER:
         raise LocalMisuse("not a P-256 private scalar")
     return ec.derive_private_key(value, _CURVE)
+
+
+def _lift_x(x: bytes) -> ec.EllipticCurvePublicKey:
+    if len(x) != COORDINATE_BYTES:
+        raise Malformed("an agreement key is not 32 bytes long")
+    return _lift(b"\x02" + x)
 
 
 def _lift(point: bytes) -> ec.EllipticCurvePublicKey:

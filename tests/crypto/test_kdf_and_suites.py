@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Key derivation and suites against published vectors."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+import pytest
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealway.crypto.kdf import hkdf_expand, hkdf_extract, hmac_sha256
+from sealway.crypto.suites import RESERVED_ALGS, SUITE_1, suite, suite_of_alg
+from sealway.errors import LocalMisuse, Malformed
+
+
+def test_rfc_5869_vector_1() -> None:
+    prk = hkdf_extract(bytes(range(13)), b"\x0b" * 22)
+    assert prk.hex() == "077709362c2e32df0ddc3f0dc47bba6390b6c73bb50f9c3122ec844ad7c2b3e5"
+    okm = hkdf_expand(prk, bytes(range(0xF0, 0xFA)), 42)
+    assert okm.hex() == "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"
+
+
+@given(st.binary(max_size=80), st.binary(max_size=80), st.binary(max_size=80), st.integers(1, 200))
+def test_hkdf_agrees_with_cryptography(salt: bytes, ikm: bytes, info: bytes, length: int) -> None:
+    theirs = HKDF(hashes.SHA256(), length, salt, info).derive(ikm)
+    assert hkdf_expand(hkdf_extract(salt, ikm), info, length) == theirs
+
+
+def test_hkdf_gives_its_longest_output() -> None:
+    assert len(hkdf_expand(bytes(32), b"", 255 * 32)) == 8160
+
+
+@pytest.mark.parametrize(("prk", "length"), [(bytes(32), 0), (bytes(32), 8161), (bytes(32), -1), (bytes(31), 16)])
+def test_hkdf_refuses_what_it_cannot_give(prk: bytes, length: int) -> None:
+    with pytest.raises(LocalMisuse):
+        hkdf_expand(prk, b"", length)
+
+
+def test_hmac_joins_its_parts() -> None:
+    expected = hmac.new(b"k", b"abc", hashlib.sha256).digest()
+    assert hmac_sha256(b"k", b"a", b"", b"bc") == hmac_sha256(b"k", b"abc") == expected
+
+
+def test_suite_1_is_aes_ccm_16_64_128() -> None:
+    # RFC 3610 §8 packet vector 1 has the same nonce and tag lengths: 13 and 8 bytes
+    key = bytes(range(0xC0, 0xD0))
+    nonce = bytes.fromhex("00000003020100a0a1a2a3a4a5")
+    sealed = SUITE_1.aead(key).encrypt(nonce, bytes(range(8, 31)), bytes(range(8)))
+    assert sealed.hex() == "588c979a61c663d2f066d0c2c0f989806d5f6b61dac38417e8d12cfdf926e0"
+    assert (SUITE_1.nonce_length, SUITE_1.tag_length) == (13, 8)
+    with pytest.raises(InvalidTag):
+        SUITE_1.aead(key).decrypt(nonce, sealed, b"")
+
+
+def test_suite_1_is_found_by_number_and_alg() -> None:
+    assert suite(1) is suite_of_alg(10) is SUITE_1
+
+
+def test_a_key_of_another_length_is_refused() -> None:
+    for length in (15, 17, 24, 32):
+        with pytest.raises(LocalMisuse, match="16 bytes"):
+            SUITE_1.aead(bytes(length))
+
+
+@pytest.mark.parametrize("number", RESERVED_ALGS)
+def test_reserved_suites_say_so(number: int) -> None:
+    with pytest.raises(LocalMisuse, match=f"suite {number} is reserved"):
+        suite(number)
+
+
+@pytest.mark.parametrize("number", [-1, 0, 4, 256])
+def test_unknown_suites_are_refused(number: int) -> None:
+    with pytest.raises(LocalMisuse, match="no suite"):
+        suite(number)
+
+
+@pytest.mark.parametrize("alg", [*RESERVED_ALGS.values(), 0, 1, -7])
+def test_a_received_alg_of_no_suite_is_malformed(alg: int) -> None:
+    with pytest.raises(Malformed):
+        suite_of_alg(alg)
