@@ -16,7 +16,7 @@ DEFAULT_HOPS: Final = 16
 """Hop limit of a request that names none (RFC 8768 §3)."""
 
 HOPS: ContextVar[int] = ContextVar("sealway_hops", default=DEFAULT_HOPS)
-"""The hop limit a carrier writes on the requests it sends now; a middlebox that passes a request on sets it lower than it was."""
+"""The hop limit a carrier writes on what it sends now; a middlebox that passes a request on sets it, lowered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,13 @@ class Collected:
 
 
 class Carrier(Protocol):
-    """One hop. Every method raises TransportFailed when the hop cannot be reached (or NotFound, HopRefused, RateLimited)."""
+    """One hop. Every method raises TransportFailed when it cannot be reached (or NotFound, HopRefused, RateLimited)."""
 
     async def deposit(self, deposits: Sequence[Deposit]) -> list[Verdict]:
         """Hand over up to 100 envelopes; one verdict each, in order."""
 
     async def collect(self, mailboxes: Sequence[str], *, wait: float, most: int = 100) -> list[Collected]:
-        """Return what waits in these mailboxes; hold the call open for up to ``wait`` seconds while there is nothing."""
+        """Return what waits in these mailboxes; while there is nothing, hold the call for up to ``wait`` seconds."""
 
     async def acknowledge(self, collected: Sequence[Collected]) -> None:
         """Tell the hop that these are held durably here and may be forgotten there."""
@@ -72,7 +72,7 @@ class Carrier(Protocol):
         """Publish a device's signed CarryConsent."""
 
     async def claim_bundle(self, name: str) -> bytes:
-        """Return an encoded wire Offer for a new session: the newest bundle of ``name`` and one one-time key, if any is left."""
+        """Return an encoded wire Offer: the newest bundle of ``name`` and one one-time key, if any is left."""
 
     async def newest_bundle(self, name: str) -> bytes:
         """Return the newest signed bundle of ``name`` (no one-time key is spent). Raises NotFound."""

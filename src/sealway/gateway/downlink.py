@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the next hop to the devices: long polls for those that consented, each envelope durable here before it is
+acknowledged there.
+
+Invariant: it asks only for mailboxes whose consent the next hop accepted, and what it cannot hold it does not ask for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from sealway.errors import SealwayError, TransportFailed
+from sealway.gateway.limits import Limits
+from sealway.gateway.metrics import Metrics
+from sealway.gateway.queue import BATCH, Consent, DurableQueue
+from sealway.gateway.refusal import upstream_status
+from sealway.gateway.uplink import Backoff, refused_for_good
+from sealway.gateway.watchers import Watchers
+from sealway.transports.ports import Carrier, Collected
+
+_log = logging.getLogger("sealway.gateway.downlink")
+
+_CHUNK: Final = 100  # mailboxes of one long poll
+_SETTLE: Final = 0.05  # seconds: consents that come together restart the polls once
+_AWAY: Final = Backoff(0.2, 5.0)
+_RESTING: Final = Backoff(2.0, 300.0)
+_REFUSED: Final = Backoff(0.2, 60.0)
+_LATE: Final = 15.0  # seconds that a long poll may overrun its own time
+
+
+class Downlink:
+    """Collects through a carrier for all consented devices."""
+
+    def __init__(
+        self, carrier: Carrier, queue: DurableQueue, watchers: Watchers, metrics: Metrics, limits: Limits, wait: float
+    ) -> None:
+        self._carrier = carrier
+        self._queue = queue
+        self._watchers = watchers
+        self._metrics = metrics
+        self._limits = limits
+        self._wait = wait
+        self._changed = asyncio.Event()
+        self._full: set[str] = set()
+        self._resting: dict[str, tuple[int, float]] = {}  # mailbox -> refusals in a row, not before (monotonic)
+
+    def changed(self, mailbox: str) -> None:
+        """A consent came or went: ask anew."""
+        self._resting.pop(mailbox, None)
+        self._changed.set()
+
+    def emptied(self, mailbox: str) -> None:
+        """A device acknowledged: if its inbox was full, ask for it again."""
+        if mailbox in self._full:
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Collect until cancelled."""
+        while True:
+            await asyncio.sleep(_SETTLE)
+            self._changed.clear()
+            consents = await self._askable()
+            chunks = [consents[start : start + _CHUNK] for start in range(0, len(consents), _CHUNK)]
+            await self._poll_until_changed(chunks)
+
+    async def _askable(self) -> list[Consent]:
+        """The consents in force whose inbox has room and which the hop did not just refuse."""
+        self._full = await self._queue.full_inboxes()
+        now, clock = time.time(), time.monotonic()
+        resting = {mailbox for mailbox, (_, until) in self._resting.items() if until > clock}
+        consents = await self._queue.consents()
+        return [c for c in consents if c.expires > now and c.mailbox not in self._full | resting]
+
+    async def _poll_until_changed(self, chunks: Sequence[list[Consent]]) -> None:
+        polls = [asyncio.create_task(self._poll(chunk), name="gateway long poll") for chunk in chunks]
+        try:
+            await self._within_rest(self._changed)
+        finally:
+            for poll in polls:
+                poll.cancel()
+            await asyncio.gather(*polls, return_exceptions=True)
+
+    async def _within_rest(self, event: asyncio.Event) -> None:
+        """Wait for the event, or until the first refused mailbox may be asked for again."""
+        clock = time.monotonic()
+        rests = [until - clock for _, until in self._resting.values() if until > clock]
+        try:
+            async with asyncio.timeout(min(rests, default=None)):
+                await event.wait()
+        except TimeoutError:
+            return
+
+    async def _poll(self, chunk: list[Consent]) -> None:
+        """Long polls for these mailboxes, one after the other, for as long as nothing changes."""
+        failures = 0
+        while True:
+            try:
+                await self._collect([consent.mailbox for consent in chunk])
+                failures = 0
+                for consent in chunk:
+                    self._resting.pop(consent.mailbox, None)
+            except SealwayError as error:
+                failures += 1
+                self._note(error, failures)
+                refused = refused_for_good(upstream_status(error))
+                if refused:
+                    await self._offer_again(chunk)
+                await asyncio.sleep((_REFUSED if refused else _AWAY).seconds(failures))
+
+    async def _collect(self, mailboxes: list[str]) -> None:
+        """One long poll. Raises only SealwayErrors."""
+        try:
+            async with asyncio.timeout(self._wait + _LATE):
+                items = await self._carrier.collect(mailboxes, wait=self._wait, most=BATCH)
+            if items:
+                await self._take(items, frozenset(mailboxes))
+        except SealwayError:
+            raise
+        except Exception as error:  # a fault in a carrier must not end the collection
+            raise TransportFailed(f"the next hop failed: {error!r}") from error
+
+    async def _take(self, items: Sequence[Collected], asked: frozenset[str]) -> None:
+        """Hold durably, then acknowledge, then tell the devices."""
+        wanted = [i for i in items if i.mailbox in asked and len(i.envelope) <= self._limits.envelope_bytes]
+        await self._queue.store(wanted, time.time())
+        self._metrics.add("collected", len(wanted))
+        self._metrics.add("collected_dropped", len(items) - len(wanted))
+        self._watchers.news({item.mailbox for item in wanted})
+        await self._carrier.acknowledge(items)
+        full = await self._queue.full_inboxes()
+        if full & asked:
+            self._changed.set()
+
+    def _note(self, error: SealwayError, failures: int) -> None:
+        self._metrics.add("uplink_failures")
+        if failures == 1:
+            _log.warning("cannot collect now: %s", error.message)
+
+    async def _offer_again(self, chunk: list[Consent]) -> None:
+        """Give the hop the consents again, which it may have lost; let those rest that it refuses."""
+        for consent in chunk:
+            try:
+                await self._carrier.publish_consent(consent.encoded)
+            except SealwayError as error:
+                if not refused_for_good(upstream_status(error)):
+                    break
+                self._rest(consent.mailbox)
+        if any(consent.mailbox in self._resting for consent in chunk):
+            self._changed.set()
+
+    def _rest(self, mailbox: str) -> None:
+        refusals = self._resting.get(mailbox, (0, 0.0))[0] + 1
+        self._resting[mailbox] = (refusals, time.monotonic() + _RESTING.seconds(refusals))
