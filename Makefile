@@ -1,0 +1,43 @@
+# The only commands anyone needs to know:
+#   make demo ARGS="--devices 5"   the product at work on this computer
+#   make test                      all tests, with branch coverage
+#   make check                     formatter, linter, types, import contracts, documents
+# They make the environment first (in .venv, once). PYTHON=python3.12 chooses the interpreter.
+
+ARGS ?=
+VENV := .venv
+BIN  := $(VENV)/bin
+# Where the rules that keep the promises live, every branch has to be tested.
+COVERED := wire identity protocol
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-runtime demo test check format clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup-runtime:
+	@scripts/setup.sh runtime
+
+setup:
+	@scripts/setup.sh dev
+
+demo: setup-runtime
+	@$(BIN)/sealway demo $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest $(COVERED:%=--cov=sealway.%) --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=95 $(ARGS)
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/contracts tests/docs
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -1,0 +1,113 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Make the environment in .venv, once: `scripts/setup.sh runtime` for `make demo`, `scripts/setup.sh dev` for `make test` and `make check`.
+#
+# A stamp in .venv remembers what was installed, as a hash of everything that decides it; while it fits, nothing is done
+# and no network is needed. Stamps are written last, so a failed or interrupted run never leaves one.
+# PYTHON=... chooses the interpreter; VENV=... the place; both are for tests and unusual machines.
+set -eu
+
+cd "$(dirname "$0")/.."
+level=${1:-runtime}
+venv=${VENV:-.venv}
+
+fail() {
+    printf 'error: %s\nhint: %s\n' "$1" "$2" >&2
+    exit 1
+}
+
+new_enough() {
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+}
+
+# The first Python that is new enough; PYTHON, when set, is the only candidate.
+find_python() {
+    for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
+        if command -v "$candidate" >/dev/null 2>&1; then
+            found=$candidate
+            if new_enough "$candidate"; then
+                python=$candidate
+                return
+            fi
+        fi
+    done
+    [ -n "${found:-}" ] || fail "no Python found" "install Python 3.11 or newer: apt-get install python3 python3-venv"
+    version=$("$found" -c 'import platform; print(platform.python_version())' 2>/dev/null || echo "unknown version")
+    fail "$found is Python $version, and Sealway needs 3.11 or newer" "install a newer one (apt-get install python3.11 python3.11-venv), or name it: make PYTHON=/path/to/python3"
+}
+
+need_venv() {
+    "$python" -c 'import venv, ensurepip' >/dev/null 2>&1 ||
+        fail "this Python cannot make virtual environments: the modules venv and ensurepip are missing" "apt-get install python3-venv"
+}
+
+# What decides the contents of the environment: this script, the dependencies, the interpreter and the place.
+fingerprint() {
+    "$python" - "$level" <<'PYTHON'
+import hashlib, pathlib, sys
+inputs = ["pyproject.toml", "scripts/setup.sh"] + ["scripts/apt-packages.txt"] * (sys.argv[1] == "dev")
+digest = hashlib.sha256(f"{sys.version} {sys.base_prefix} {pathlib.Path.cwd()}".encode())
+for name in inputs:
+    digest.update(pathlib.Path(name).read_bytes())
+print(digest.hexdigest())
+PYTHON
+}
+
+stamped() {
+    [ -x "$venv/bin/python" ] && [ "$(cat "$venv/sealway-$1.stamp" 2>/dev/null)" = "$2" ]
+}
+
+install_python_packages() {
+    rm -f "$venv"/sealway-*.stamp
+    [ -x "$venv/bin/pip" ] && new_enough "$venv/bin/python" || "$python" -m venv --clear "$venv" ||
+        fail "could not make a virtual environment in $venv" "apt-get install python3-venv, then remove $venv and try again"
+    echo "installing $1 into $venv; this takes a minute, once" >&2
+    if ! "$venv/bin/python" -m pip install --disable-pip-version-check --no-input -e "$1" >"$venv/install.log" 2>&1; then
+        tail -n 20 "$venv/install.log" >&2
+        fail "could not install the dependencies; the end of $venv/install.log is above" "check the network or your package index, then run the same command again"
+    fi
+}
+
+# Some tests use tools of the system. Root gets them installed; anybody else is told.
+install_system_packages() {
+    command -v dpkg-query >/dev/null 2>&1 || return 0
+    missing=""
+    for package in $(sed 's/#.*//' scripts/apt-packages.txt); do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+    done
+    [ -n "$missing" ] || return 0
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "hint: some tests need system packages: sudo apt-get install$missing" >&2
+        return 0
+    fi
+    # shellcheck disable=SC2086 # a list of words on purpose
+    { apt_install $missing || { apt-get update -qq && apt_install $missing; }; } >"$venv/apt.log" 2>&1 ||
+        echo "hint: could not install$missing (see $venv/apt.log); the tests that need them will be skipped" >&2
+}
+
+apt_install() {
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null
+}
+
+main() {
+    find_python
+    case $level in
+    runtime) wanted="." ;;
+    dev) wanted=".[dev]" ;;
+    *) fail "there is no level '$level'" "use: scripts/setup.sh runtime|dev" ;;
+    esac
+    print=$(fingerprint)
+    stamped "$level" "$print" && return
+    need_venv
+    install_python_packages "$wanted"
+    if [ "$level" = dev ]; then
+        install_system_packages
+        # The tools include all that the demo needs.
+        level=runtime
+        fingerprint >"$venv/sealway-runtime.stamp"
+        level=dev
+    fi
+    echo "$print" >"$venv/sealway-$level.stamp"
+}
+
+main
