@@ -28,10 +28,7 @@ _BUILT_IN_TAGS = (*range(6), 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 
 
 def encode(value: Any) -> bytes:
     """Return the deterministic encoding. Raises Malformed for a value that has none (see the module's list)."""
-    try:
-        return cbor2.dumps(_ordered(value, MAX_DEPTH))
-    except UnicodeEncodeError as error:
-        raise Malformed("text is not valid UTF-8") from error
+    return _dumped(value, MAX_DEPTH)
 
 
 def decode(data: bytes, *, limit: int, depth: int = MAX_DEPTH) -> Any:
@@ -46,8 +43,8 @@ def decode(data: bytes, *, limit: int, depth: int = MAX_DEPTH) -> Any:
     """
     if len(data) > limit:
         raise TooLarge(f"CBOR item of {len(data)} bytes, at most {limit} allowed")
-    value = _loaded(data, depth)
-    if encode(value) != data:  # trailing bytes, longer heads, unsorted maps
+    value = _loaded(data)
+    if _dumped(value, depth) != data:  # trailing bytes, longer heads, unsorted maps
         raise Malformed("CBOR is not in its deterministic encoding (RFC 8949 §4.2.1)")
     return value
 
@@ -78,13 +75,20 @@ def bstr_head(length: int) -> bytes:
     return b"\x5a" + length.to_bytes(4, "big")
 
 
-def _loaded(data: bytes, depth: int) -> Any:
+def _dumped(value: Any, depth: int) -> bytes:
+    try:
+        return cbor2.dumps(_ordered(value, depth))
+    except UnicodeEncodeError as error:
+        raise Malformed("text is not valid UTF-8") from error
+
+
+def _loaded(data: bytes) -> Any:
     try:
         return cbor2.loads(
             data,
             tag_hook=_refuse_tag,
             semantic_decoders=_REFUSALS,
-            max_depth=min(depth, MAX_DEPTH),
+            max_depth=MAX_DEPTH,
             allow_indefinite=False,
             allow_duplicate_keys=False,
         )

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One full and one sparse value of every type of ``sealway.wire``, the same on every run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sealway.wire import cose
+from sealway.wire.address import MailboxAddress, Name
+from sealway.wire.bundle import BundleClaims, Offer, OneTimeKey, Publication, SignedBundle
+from sealway.wire.carriage import Acknowledgement, CertChain, Collected, CollectRequest, Deposits, Verdicts
+from sealway.wire.consent import ConsentClaims, SignedConsent
+from sealway.wire.envelope import Envelope
+from sealway.wire.grant import GrantClaims, Scope, SignedGrant, every_device
+from sealway.wire.header import Claims, Opener, StartHeader
+from sealway.wire.message import FirstIdentity, Freshness, Message, Receipt
+from sealway.wire.root_document import Authority, RootClaims, SignedRoot
+
+
+def filled(length: int, first: int = 0) -> bytes:
+    """Return ``length`` bytes that count up from ``first``."""
+    return bytes((first + place) % 256 for place in range(length))
+
+
+METER = Name("building.example", "device", "meter-1")
+GATEWAY = Name("building.example", "gateway", "cellar")
+OFFICE = Name("building.example", "application", "office")
+BEGIN, END = 1_764_000_000, 1_764_086_400
+X5T = cose.X5t(filled(32, 1))
+KID = cose.Kid(filled(8, 2))
+SIGNATURE = filled(64, 3)
+
+STEADY = Envelope(b"\x07", 300, filled(40))
+FULL = Envelope(
+    b"\x07\x08\x09",
+    70_000,
+    filled(60),
+    30,
+    Claims("readings", "urgent", END),
+    StartHeader(filled(32, 1), filled(32, 2), b"\x05", filled(32, 3), 17),
+    Opener(69_000, reseed=(2, filled(16))),
+)
+STEPPED = Envelope(b"\x07", 9, filled(40), opener=Opener(9, filled(32), 7, (1, filled(16))))
+FIRST_OF_EPOCH = Envelope(b"\x07", 9, filled(40), 24, Claims(topic="t"), opener=Opener(8, filled(32), 8))
+
+RECEIPT = Receipt(900, b"abcd", ((3, 3), (10, 700)), ((5, 8),))
+READING = Message(0x02, ("readings",), payload=b"42.7 L", sent_at=1_764_000_000_123)
+FULL_MESSAGE = Message(
+    0x02,
+    ("valve", "ä"),
+    ("now", "x=1"),
+    60,
+    b"close",
+    1_764_000_000_123,
+    filled(8),
+    3600,
+    RECEIPT,
+    Freshness(5, b"wxyz", 30),
+    FirstIdentity(filled(32), 4),
+    SIGNATURE,
+    filled(32, 9),
+    b"\x05\x06",
+    ((0, 0), (2, 300)),
+    b"not a real grant",
+)
+
+BUNDLE_CLAIMS = BundleClaims(
+    bundle_id=filled(4),
+    name=METER,
+    mailbox=MailboxAddress("https://hub.example:8443", METER.mailbox),
+    sequence=7,
+    suites=(1, 2),
+    agreement_key=filled(32, 4),
+    signed_prekey=filled(32, 5),
+    issued=BEGIN,
+    expires=END,
+    one_time_root=filled(32, 6),
+    one_time_count=64,
+)
+BUNDLE = SignedBundle(cose.Sign1(cose.TYP_BUNDLE, X5T, BUNDLE_CLAIMS.encode(), SIGNATURE), BUNDLE_CLAIMS)
+CHAINED_BUNDLE = SignedBundle(
+    cose.Sign1(cose.TYP_BUNDLE, cose.X5chain((b"leaf", b"ca")), BUNDLE_CLAIMS.encode(), SIGNATURE), BUNDLE_CLAIMS
+)
+GRANT_CLAIMS = GrantClaims(
+    issuer="building.example",
+    holder=OFFICE,
+    audience=(str(METER), every_device("building.example")),
+    expires=END,
+    not_before=BEGIN,
+    issued=BEGIN,
+    grant_id=filled(16),
+    holder_x=filled(32, 7),
+    holder_y=filled(32, 8),
+    scopes=(Scope("valve", "write"), Scope("readings/inside", "read")),
+)
+GRANT = SignedGrant(cose.Sign1(cose.TYP_GRANT, KID, GRANT_CLAIMS.encode(), SIGNATURE), GRANT_CLAIMS)
+CONSENT_CLAIMS = ConsentClaims(METER, GATEWAY, METER.mailbox, BEGIN, END)
+CONSENT = SignedConsent(cose.Sign1(cose.TYP_CONSENT, X5T, CONSENT_CLAIMS.encode(), SIGNATURE), CONSENT_CLAIMS)
+ROOT_CLAIMS = RootClaims(
+    domain="building.example",
+    domain_id=filled(16),
+    number=2,
+    issued=BEGIN,
+    expires=END,
+    owner_keys=(b"\x02" + filled(32), b"\x03" + filled(32)),
+    threshold=1,
+    issuing_cas=(b"certificate",),
+    grant_keys=(Authority(b"\x02" + filled(32, 1), END),),
+    revocation_keys=(Authority(b"\x02" + filled(32, 2), END),),
+    status_keys=(),
+)
+ROOT = SignedRoot(
+    cose.Sign(
+        cose.TYP_ROOT,
+        ROOT_CLAIMS.encode(),
+        (cose.SignerSignature(KID, SIGNATURE), cose.SignerSignature(cose.Kid(filled(8, 3)), SIGNATURE)),
+    ),
+    ROOT_CLAIMS,
+)
+BOX = METER.mailbox
+
+# The name of each rule in spec/sealway.cddl, and values that it must describe.
+SAMPLES: dict[str, list[Any]] = {
+    "envelope": [STEADY, FULL, STEPPED, FIRST_OF_EPOCH],
+    "receipt": [RECEIPT, Receipt(0, b"abcd"), Receipt(9, b"abcd", (), ((1, 2),))],
+    "freshness": [Freshness(70_000, b"wxyz", 30)],
+    "first-identity": [FirstIdentity(filled(32), 4)],
+    "bundle": [BUNDLE_CLAIMS],
+    "signed-bundle": [BUNDLE, CHAINED_BUNDLE],
+    "publication": [Publication(BUNDLE.encode(), (filled(32), filled(32, 1))), Publication(b"b")],
+    "offer": [Offer(BUNDLE.encode(), OneTimeKey(63, filled(32), (filled(32), filled(32)))), Offer(b"b")],
+    "grant": [GRANT_CLAIMS],
+    "signed-grant": [GRANT],
+    "consent": [CONSENT_CLAIMS],
+    "signed-consent": [CONSENT],
+    "root-document": [ROOT_CLAIMS],
+    "signed-root": [ROOT],
+    "deposits": [Deposits(((BOX, STEADY.encode()), (BOX, b"\x00")))],
+    "verdicts": [Verdicts(((201, ""), (413, "too large"))), Verdicts(())],
+    "collected": [Collected(((BOX, 0, STEADY.encode()), (BOX, 1 << 62, b"\x00"))), Collected(())],
+    "acknowledgement": [Acknowledgement(((BOX, (1, 3, 2)), (GATEWAY.mailbox, (0,))))],
+    "collect-request": [CollectRequest((BOX, GATEWAY.mailbox), 60, 10)],
+    "cert-chain": [CertChain((b"leaf", b"ca"))],
+}
+MESSAGES = [READING, FULL_MESSAGE, Message(0x00), Message(0x44, newest_session=b"")]
+SIGNED_FORMS = [cose.Sign1(cose.TYP_GRANT, cose.X5chain((b"leaf",)), b"p", SIGNATURE), ROOT.sign]
+EVERY_SAMPLE = [*(value for values in SAMPLES.values() for value in values), *MESSAGES, *SIGNED_FORMS]
