@@ -26,7 +26,8 @@ TYP_BUNDLE = "application/sealway-bundle+cbor"
 TYP_ROOT = "application/sealway-root+cbor"
 TYP_GRANT = "application/sealway-grant+cbor"
 TYP_CONSENT = "application/sealway-consent+cbor"
-TYPES = (TYP_BUNDLE, TYP_ROOT, TYP_GRANT, TYP_CONSENT)
+TYP_ENROLMENT = "application/sealway-enrolment+cbor"
+TYPES = (TYP_BUNDLE, TYP_ROOT, TYP_GRANT, TYP_CONSENT, TYP_ENROLMENT)
 
 ES256 = -7
 TAG_SIGN1, TAG_SIGN = 18, 98
