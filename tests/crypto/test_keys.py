@@ -102,7 +102,10 @@ class TestVerifyingKey:
             VerifyingKey(b"\x02" + x)
 
     def test_refuses_keys_of_another_kind(self) -> None:
-        others = [ec.generate_private_key(ec.SECP384R1()).public_key(), ed25519.Ed25519PrivateKey.generate().public_key()]
+        others = [
+            ec.generate_private_key(ec.SECP384R1()).public_key(),
+            ed25519.Ed25519PrivateKey.generate().public_key(),
+        ]
         for other in others:
             with pytest.raises(Malformed, match="P-256"):
                 VerifyingKey.from_certificate_key(other)

@@ -16,7 +16,7 @@ SKEW_SECONDS: Final = 300
 
 
 def check_period(what: str, begins: int, ends: int, now: int, *, now_is_floor: bool, skew: int = SKEW_SECONDS) -> None:
-    """Return if ``now`` is at or after ``begins`` (less ``skew``) and before ``ends``, in seconds. Raises NotTrusted."""
+    """Return if ``now`` is from ``begins`` (less ``skew``) to before ``ends``; all in seconds. Raises NotTrusted."""
     if now >= ends:  # RFC 7519 §4.1.4: "on or after which" it is no longer accepted
         raise NotTrusted(f"{what} has expired", hint="have it renewed, or set this computer's clock")
     if now < begins - skew and not now_is_floor:

@@ -9,7 +9,7 @@ one intermediate authority, one signature algorithm, one kind of key, no policie
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar, dataclass, field
 from itertools import pairwise
 from typing import Final
 
@@ -49,7 +49,7 @@ class Credential:
     """
 
     name: Name
-    chain: tuple[bytes, ...]
+    chain: tuple[bytes, ...] = field(repr=False)
     key: VerifyingKey
     x5t: bytes
     not_before: int

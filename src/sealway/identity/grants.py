@@ -64,18 +64,19 @@ class Grant:
             Malformed: the scope is not one.
         """
         wanted = Scope.parse(scope) if isinstance(scope, str) else scope
-        # RFC 8747 §3: proof of possession; the session proves that the holder has the key of its certificate.
-        if holder.name != self.claims.holder or holder.key != self.holder_key:
-            raise NotAuthorized(f"the grant belongs to {self.claims.holder}, with another key or name")
-        # RFC 8392 §3.1.3: the audience.
-        if not {str(device), every_device(self.claims.issuer)} & set(self.claims.audience) or not _at_home(
-            self, device
-        ):
-            raise NotAuthorized(f"the grant is not for {device}")
+        self.held_by(holder)
+        _check_audience(self.claims, device)
         # RFC 9237 §2: only what is listed is allowed.
         if wanted not in self.claims.scopes:
             raise NotAuthorized(f"the grant does not include {wanted}")
         _check_time(self.claims, now, now_is_floor)
+        return self
+
+    def held_by(self, holder: Credential) -> Grant:
+        """Return this grant if it is this endpoint's. Raises NotAuthorized."""
+        # RFC 8747 §3: proof of possession; a session proves that the holder has the key of its certificate.
+        if holder.name != self.claims.holder or holder.key != self.holder_key:
+            raise NotAuthorized(f"the grant belongs to {self.claims.holder}, with another key or name")
         return self
 
 
@@ -155,8 +156,12 @@ def _check_time(claims: GrantClaims, now: int, now_is_floor: bool) -> None:
         raise NotAuthorized(error.message, hint="ask the owner for a new grant") from None
 
 
-def _at_home(grant: Grant, device: Name) -> bool:
-    return device.role == "device" and device.domain == grant.claims.issuer
+def _check_audience(claims: GrantClaims, device: Name) -> None:
+    # RFC 8392 §3.1.3: named itself, or as one of all the domain's devices.
+    named = str(device) in claims.audience
+    one_of_all = device.domain == claims.issuer and every_device(claims.issuer) in claims.audience
+    if device.role != "device" or not (named or one_of_all):
+        raise NotAuthorized(f"the grant is not for {device}")
 
 
 def _holder_key(claims: GrantClaims) -> VerifyingKey:

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Private keys in one file, encrypted under a passphrase.
+
+Invariant: a key that was generated is on the disk before anyone learns its public half; a change that another program
+made to the file in the meantime is never overwritten.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from base64 import b64decode, b64encode
+from pathlib import Path
+from typing import Final, Self
+
+from sealway.crypto.keys import private_key
+from sealway.crypto.ports import Random
+from sealway.crypto.secret import Secret
+from sealway.errors import LocalMisuse, SealwayError, StateLost
+from sealway.keystore.memory import LABEL, Key, MemoryKeystore
+from sealway.keystore.private_file import read_private, replace_private
+from sealway.keystore.sealing import SALT_BYTES, Cost, Lock, seal, unseal
+
+MAX_FILE_BYTES: Final = 1 << 20
+
+
+class FileKeystore(MemoryKeystore):
+    """A Keystore in a file of mode 0600. Made by ``create`` and ``open``.
+
+    One program at a time should change it; if two do, the second is refused and nothing is lost.
+    """
+
+    def __init__(self, path: Path, lock: Lock, keys: dict[str, Key], content: bytes | None, random: Random) -> None:
+        super().__init__(random)
+        self._path = path
+        self._lock = lock
+        self._keys = keys
+        self._content = content
+
+    @classmethod
+    def create(
+        cls, path: Path | str, passphrase: Secret, random: Random = os.urandom, *, cost: Cost | None = None
+    ) -> Self:
+        """Make a new, empty keystore file. Raises LocalMisuse if a file is there, or the passphrase is empty."""
+        lock = Lock.derive(passphrase, cost or Cost(), random(SALT_BYTES))
+        keystore = cls(Path(path), lock, {}, None, random)
+        keystore._change({})
+        return keystore
+
+    @classmethod
+    def open(cls, path: Path | str, passphrase: Secret, random: Random = os.urandom) -> Self:
+        """Open a keystore file.
+
+        Raises:
+            LocalMisuse: no such file, open to other users, or a wrong passphrase (or damage, which looks the same).
+            StateLost: not a keystore file.
+        """
+        content = read_private(Path(path), limit=MAX_FILE_BYTES)
+        lock, plaintext = unseal(content, passphrase)
+        return cls(Path(path), lock, _decoded(plaintext), content, random)
+
+    def change_passphrase(self, passphrase: Secret, *, cost: Cost | None = None) -> None:
+        """Encrypt the file anew under another passphrase. Copies made before still open with the old one."""
+        before = self._lock
+        self._lock = Lock.derive(passphrase, cost or before.cost, self._random(SALT_BYTES))
+        try:
+            self._commit(self._keys)
+        except SealwayError:
+            self._lock = before
+            raise
+
+    def _commit(self, keys: dict[str, Key]) -> None:
+        content = seal(self._lock, _encoded(keys), self._random)
+        if len(content) > MAX_FILE_BYTES:
+            raise LocalMisuse("the keystore is full", hint="remove keys that are no longer used")
+        replace_private(self._path, content, check=self._check_unchanged)
+        self._content = content
+
+    def _check_unchanged(self) -> None:
+        if self._content is None:
+            if os.path.lexists(self._path):
+                raise LocalMisuse(f"{self._path} exists already", hint="choose another path, or open it")
+        elif read_private(self._path, limit=MAX_FILE_BYTES) != self._content:
+            raise LocalMisuse(f"{self._path} was changed by another program", hint="open it again")
+
+
+def _encoded(keys: dict[str, Key]) -> Secret:
+    entries = [[label, key.kind, b64encode(key.scalar.reveal()).decode()] for label, key in sorted(keys.items())]
+    return Secret(json.dumps(entries).encode())
+
+
+def _decoded(plaintext: Secret) -> dict[str, Key]:
+    """Read what ``_encoded`` wrote: authentic, yet perhaps written by a version with an error."""
+    try:
+        keys = {label: Key(kind, Secret(b64decode(scalar))) for label, kind, scalar in json.loads(plaintext.reveal())}
+        for label, key in keys.items():
+            private_key(key.scalar)
+            if not LABEL.fullmatch(label):
+                raise ValueError(label)
+    except (ValueError, TypeError, LocalMisuse):
+        raise StateLost("the keystore opens, but what it holds cannot be read") from None
+    return keys
