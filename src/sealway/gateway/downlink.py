@@ -97,7 +97,7 @@ class Downlink:
     async def _poll(self, chunk: list[Consent]) -> None:
         """Long polls for these mailboxes, one after the other, for as long as nothing changes."""
         failures = 0
-        while True:
+        while not self._changed.is_set():
             try:
                 await self._collect([consent.mailbox for consent in chunk])
                 failures = 0
@@ -131,8 +131,8 @@ class Downlink:
         self._metrics.add("collected_dropped", len(items) - len(wanted))
         self._watchers.news({item.mailbox for item in wanted})
         await self._carrier.acknowledge(items)
-        full = await self._queue.full_inboxes()
-        if full & asked:
+        self._full = await self._queue.full_inboxes()
+        if self._full & asked:
             self._changed.set()
 
     def _note(self, error: SealwayError, failures: int) -> None:

@@ -101,6 +101,7 @@ class Works:
     def __init__(self, config: GatewayConfig, uplink: Carrier, queue: DurableQueue, metrics: Metrics) -> None:
         limits = config.limits
         self.metrics = metrics
+        self._saved: dict[str, int] = {}
         self._queue = queue
         self._watchers = Watchers(limits.observers)
         self._up = Uplink(uplink, queue, metrics, config.backoff)
@@ -137,8 +138,11 @@ class Works:
             await asyncio.sleep(_COUNTERS_EVERY)
 
     async def save_counters(self) -> None:
-        """Write the counters into the state, for `gateway_status`."""
-        await self._queue.save_counters(self.metrics.values())
+        """Write the counters into the state, for `gateway_status`, if they changed."""
+        values = self.metrics.values()
+        if values != self._saved:
+            await self._queue.save_counters(values)
+            self._saved = values
 
     async def _expire(self) -> None:
         outbound, inbound = await self._queue.expire(time.time())

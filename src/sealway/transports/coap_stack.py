@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from aiocoap.message import Message
+from aiocoap.message import Direction, Message
 from aiocoap.messagemanager import MessageManager
 from aiocoap.numbers.constants import TransportTuning
 from aiocoap.numbers.types import CON
@@ -45,7 +45,7 @@ class Tuning(TransportTuning):  # type: ignore[misc]  # aiocoap is untyped
 class StackLimits:
     """Bounds of the message layer."""
 
-    remembered: int = 8192  # answered requests kept to recognise duplicates (RFC 7252 §4.5)
+    remembered: int = 4096  # answered requests kept to recognise duplicates (RFC 7252 §4.5)
     remembered_for: float = 60.0  # seconds
     at_work: int = 4096  # requests being answered at one time, observations included
 
@@ -77,10 +77,17 @@ class _Messages(MessageManager):  # type: ignore[misc]
         self._first_seen[key] = time.monotonic()
         return False
 
-    def _answer_again(self, message: Message, answer: Message | None) -> None:
+    def _answer_again(self, message: Message, answer: bytes | None) -> None:
         self._count("coap_duplicates")
         if message.mtype is CON and answer is not None:
-            self._send_initially(answer)
+            again = Message.decode(answer, message.remote.as_response_address())
+            again.direction = Direction.OUTGOING
+            self._send_via_transport(again)
+
+    def _store_response_for_duplicates(self, message: Message) -> None:
+        key = (message.remote, message.mid)
+        if key in self._recent_messages:
+            self._recent_messages[key] = message.encode()  # a tenth of what the Message takes
 
     def _forget_old(self) -> None:
         horizon = time.monotonic() - self._limits.remembered_for
