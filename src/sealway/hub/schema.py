@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hub's tables. Times are whole seconds since the Unix epoch.
+
+Nothing in here is secret from the hub and nothing is proof to anyone: the ends verify whatever they are served.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from sealway.errors import StateLost
+
+# Version n is reached by running the n-th script; user_version says how far a database has come.
+_SCRIPTS: Final = (
+    """
+    CREATE TABLE tokens (
+        digest BLOB PRIMARY KEY,            -- SHA-256 of the access token; the token itself is never stored
+        name TEXT NOT NULL,
+        role TEXT NOT NULL,
+        expires INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE assertions (
+        digest BLOB PRIMARY KEY,            -- SHA-256 of (name, jti): RFC 7523 section 3, item 7
+        expires INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE credentials (
+        x5t BLOB PRIMARY KEY,
+        name TEXT NOT NULL,
+        chain BLOB NOT NULL,
+        expires INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE bundles (
+        hash BLOB PRIMARY KEY,
+        name TEXT NOT NULL,
+        sequence INTEGER NOT NULL,
+        encoded BLOB NOT NULL,
+        one_time BLOB NOT NULL,             -- all one-time public keys, 32 bytes each, for the Merkle paths
+        expires INTEGER NOT NULL,
+        UNIQUE (name, sequence)
+    );
+    CREATE TABLE one_time (                 -- indices not handed out yet, of the newest bundle only
+        name TEXT NOT NULL,
+        hash BLOB NOT NULL,
+        idx INTEGER NOT NULL,
+        PRIMARY KEY (name, idx)
+    ) WITHOUT ROWID;
+    CREATE TABLE consents (
+        mailbox TEXT NOT NULL,
+        gateway TEXT NOT NULL,
+        encoded BLOB NOT NULL,
+        issued INTEGER NOT NULL,
+        expires INTEGER NOT NULL,
+        PRIMARY KEY (mailbox, gateway)
+    ) WITHOUT ROWID;
+    CREATE TABLE mailboxes (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        held INTEGER NOT NULL DEFAULT 0,    -- envelopes held, kept by the triggers below
+        bytes INTEGER NOT NULL DEFAULT 0
+    ) WITHOUT ROWID;
+    CREATE TABLE envelopes (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+        mailbox TEXT NOT NULL,
+        digest BLOB NOT NULL,
+        envelope BLOB NOT NULL,
+        expires INTEGER NOT NULL,
+        UNIQUE (mailbox, digest)
+    );
+    CREATE INDEX envelopes_waiting ON envelopes (mailbox, sequence);
+    CREATE INDEX envelopes_expiry ON envelopes (expires);
+    CREATE INDEX bundles_expiry ON bundles (expires);
+    CREATE TRIGGER envelope_held AFTER INSERT ON envelopes BEGIN
+        UPDATE mailboxes SET held = held + 1, bytes = bytes + length(new.envelope) WHERE id = new.mailbox;
+    END;
+    CREATE TRIGGER envelope_gone AFTER DELETE ON envelopes BEGIN
+        UPDATE mailboxes SET held = held - 1, bytes = bytes - length(old.envelope) WHERE id = old.mailbox;
+    END;
+    """,
+)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a database, empty or older, to this version's tables. Raises StateLost if a newer version wrote it."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(_SCRIPTS):
+        raise StateLost("the hub's database was written by a newer version", hint="run the newer version")
+    for number, script in enumerate(_SCRIPTS[version:], start=version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
