@@ -57,10 +57,19 @@ stamped() {
     [ -x "$venv/bin/python" ] && [ "$(cat "$venv/sealway-$1.stamp" 2>/dev/null)" = "$2" ]
 }
 
+# An environment cannot be moved or change its interpreter: then it is made anew.
+make_venv() {
+    base=$("$python" -c 'import sys; print(sys.base_prefix, sys.version_info[:3])')" in $PWD"
+    if [ ! -x "$venv/bin/pip" ] || [ "$(cat "$venv/made-from" 2>/dev/null)" != "$base" ]; then
+        "$python" -m venv --clear "$venv" ||
+            fail "could not make a virtual environment in $venv" "apt-get install python3-venv, then run the same command again"
+        echo "$base" >"$venv/made-from"
+    fi
+}
+
 install_python_packages() {
     rm -f "$venv"/sealway-*.stamp
-    [ -x "$venv/bin/pip" ] && new_enough "$venv/bin/python" || "$python" -m venv --clear "$venv" ||
-        fail "could not make a virtual environment in $venv" "apt-get install python3-venv, then remove $venv and try again"
+    make_venv
     echo "installing $1 into $venv; this takes a minute, once" >&2
     if ! "$venv/bin/python" -m pip install --disable-pip-version-check --no-input -e "$1" >"$venv/install.log" 2>&1; then
         tail -n 20 "$venv/install.log" >&2
