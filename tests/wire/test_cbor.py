@@ -126,7 +126,7 @@ def test_keys_are_in_bytewise_order_of_their_encoding() -> None:
 
 
 def test_every_tag_is_refused_whatever_the_library_makes_of_it() -> None:
-    for tag in (*range(0, 1200), 43000, 55799, 65535, 2**32 - 1, 2**64 - 1):
+    for tag in (*range(1200), 43000, 55799, 65535, 2**32 - 1, 2**64 - 1):
         head = cbor2.dumps(cbor2.CBORTag(tag, 0))[:-1]
         for content in (b"\x00", b"\x40", b"\x60", b"\x80", b"\xa0", b"\x82\x01\x02", b"\x44\x7f\x00\x00\x01"):
             with pytest.raises(Malformed):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One promise for every decoder: it returns a value whose encoding are the very bytes it read, or raises a typed error."""
+"""One promise for every decoder: its value encodes to the very bytes it read, or it raises a typed error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def strict(name: str, decode: Callable[[bytes], Any], data: bytes) -> Any:
         return None
     again = value.encode()
     if again != data:
-        assert name == "Message" and drops_an_option(data), data.hex()
+        assert name == "Message", data.hex()
+        assert drops_an_option(data), data.hex()
         assert Message.decode(again) == value
     return value
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hypothesis strategies for every type of ``sealway.wire``, and the table of codecs that the strictness tests go through."""
+"""Hypothesis strategies for every type of ``sealway.wire``, and the table of its codecs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ kids = st.binary(min_size=1, max_size=8)
 
 def texts(longest: int, shortest: int = 0) -> st.SearchStrategy[str]:
     """Text whose UTF-8 form has a length within the bounds."""
-    characters = st.characters(exclude_categories=("Cs",))
+    characters = st.characters(exclude_categories=["Cs"])
     return st.text(characters, min_size=shortest, max_size=min(longest, 40)).filter(
         lambda text: len(text.encode()) <= longest
     )

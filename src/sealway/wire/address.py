@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of endpoints and addresses of mailboxes. A name or an address is its text: equal texts, and only they, are equal."""
+"""Names of endpoints and addresses of mailboxes. Each is its text: equal texts, and only they, are equal."""
 
 from __future__ import annotations
 
@@ -42,8 +42,7 @@ class Name:
         check_domain(self.domain)
         if self.role not in ROLES:
             raise Malformed(f"name: a role of {', '.join(ROLES)} expected")
-        if not isinstance(self.label, str) or not _LABEL.fullmatch(self.label):
-            raise Malformed("name: a label of lower-case letters, digits, '.', '_', '-', at most 63, expected")
+        shape.matching(self.label, _LABEL, "name: a label of lower-case letters, digits, '.', '_', '-', at most 63,")
 
     def __str__(self) -> str:
         return f"{_PREFIX}{self.domain}/{self.role}/{self.label}"
@@ -94,16 +93,13 @@ class MailboxAddress:
 
 def check_domain(value: object) -> str:
     """Return ``value`` if it is a domain's name: lower-case, DNS-like, at most 100 bytes. Raises Malformed."""
-    if not isinstance(value, str) or len(value) > MAX_DOMAIN_BYTES or not _DOMAIN.fullmatch(value):
-        raise Malformed("domain: a lower-case DNS name of at most 100 characters expected")
-    return value
+    expected = "domain: a lower-case DNS name of at most 100 characters"
+    return shape.matching(shape.tstr(value, expected, 1, MAX_DOMAIN_BYTES), _DOMAIN, expected)
 
 
 def check_mailbox(value: object) -> str:
     """Return ``value`` if it is a mailbox identifier: 16 characters of lower-case base32. Raises Malformed."""
-    if not isinstance(value, str) or not _MAILBOX.fullmatch(value):
-        raise Malformed("mailbox: 16 characters a-z, 2-7 expected")
-    return value
+    return shape.matching(value, _MAILBOX, "mailbox: 16 characters a-z, 2-7")
 
 
 def check_hub(value: object) -> str:

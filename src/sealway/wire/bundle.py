@@ -154,7 +154,7 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class OneTimeKey:
-    """One one-time key with its proof: ``index`` 0 to 63, ``key`` 32 bytes, ``path`` sibling hashes from the leaf up."""
+    """A one-time key with its proof: ``index`` 0 to 63, ``key`` 32 bytes, ``path`` sibling hashes from the leaf up."""
 
     index: int
     key: bytes

@@ -119,7 +119,7 @@ class Acknowledgement:
 
 @dataclass(frozen=True, slots=True)
 class CollectRequest:
-    """Ask for what waits in 1 to 1000 mailboxes, holding the call open 0 to 60 seconds, for at most 1 to 100 envelopes."""
+    """Ask for 1 to 100 envelopes of 1 to 1000 mailboxes, holding the call open for 0 to 60 seconds."""
 
     mailboxes: tuple[str, ...]
     wait_seconds: int

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Deterministic CBOR (RFC 8949 §4.2.1), strict in both directions.
 
-Invariant: ``decode(b)`` returns v only if ``encode(v) == b``; so every accepted value has exactly one encoding, and what
-a signature or a tag covers is what the parser saw.
+Invariant: ``decode(b)`` returns v only if ``encode(v) == b``; so every accepted value has exactly one encoding, and
+what a signature or a tag covers is what the parser saw.
 
 Values are: int within the 64 bits of CBOR, bytes, str, list (or tuple when encoding), dict with int, bytes or str keys,
-bool and None. Floats, undefined, other simple values and all tags are refused; the few tags of Sealway stand at the very
-front, where ``decode_tagged`` strips them. cbor2 does the reading; the rules over it are here, because cbor2 accepts
-trailing bytes, longer integers than needed and unsorted maps, and its ``canonical=True`` is the older order.
+bool and None. Floats, undefined, other simple values and all tags are refused; the few tags of Sealway stand at the
+very front, where ``decode_tagged`` strips them. cbor2 does the reading; the rules over it are here, because cbor2
+accepts trailing bytes, longer integers than needed and unsorted maps, and its ``canonical=True`` is the older order.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_DEPTH = 8
 _LOWEST, _HIGHEST = -(1 << 64), (1 << 64) - 1
 
 # Tags that cbor2 would turn into something else by itself: dates, bignums, fractions, regular expressions, shared
-# references (cycles), string references, MIME messages, sets, addresses, self-described CBOR. All others reach tag_hook.
+# references (cycles), string references, MIME messages, sets, addresses, self-described CBOR. Others reach tag_hook.
 _BUILT_IN_TAGS = (*range(6), 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799)
 
 

@@ -69,7 +69,7 @@ KeyRef = Kid | X5t | X5chain
 
 @dataclass(frozen=True, slots=True)
 class Sign1:
-    """A document with one signature. Fields: ``typ`` one of TYPES; ``payload`` encoded claims; ``signature`` 64 bytes."""
+    """A document with one signature: ``typ`` one of TYPES; ``payload`` encoded claims; ``signature`` 64 bytes."""
 
     typ: str
     key_ref: KeyRef

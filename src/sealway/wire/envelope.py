@@ -47,7 +47,7 @@ def _sized(sizes: range, first: bytes = b".") -> bytes:
 
 
 # Groups: 1 length head of the protected bucket, 2 protected, 3 map head to kid's label, 4 kid with its head, 5 Partial
-# IV with its head, 6 head of the ciphertext. Every alternative begins with another byte, so matching never backtracks far.
+# IV with its head, 6 head of the ciphertext. Every alternative begins with another byte: matching never backtracks far.
 _STEADY_FORM = re.compile(
     rb"\xd0\x83([\x40-\x57])((%s)(%s)\x06(%s))\xa0([\x49-\x57]|\x58.|\x59..|\x5a....)"
     % (b"|".join(map(re.escape, _ALG_OF_STEADY)), _sized(range(1, 9)), _sized(range(1, 5), rb"[^\x00]")),
@@ -74,8 +74,7 @@ class Envelope:
 
     def __post_init__(self) -> None:
         _check_header(self.alg, self.kid, self.number, self.start, self.opener)
-        if not isinstance(self.ciphertext, bytes) or len(self.ciphertext) <= TAG_BYTES[self.alg]:
-            raise Malformed("ciphertext: shorter than a tag and one byte")
+        shape.bstr(self.ciphertext, "ciphertext", TAG_BYTES[self.alg] + 1, MAX_ENVELOPE_BYTES)
 
     @property
     def protected(self) -> bytes:
@@ -116,7 +115,7 @@ def protected_bytes(
     start: StartHeader | None = None,
     opener: Opener | None = None,
 ) -> bytes:
-    """Return the content of the protected bucket: what a sender needs before there is a ciphertext. Raises Malformed."""
+    """Return the content of the protected bucket, which a sender needs before the ciphertext. Raises Malformed."""
     _check_header(alg, kid, number, start, opener)
     return _protected(alg, kid, number, claims, start, opener)
 

@@ -32,16 +32,15 @@ _EVERY_DEVICE = "/device/*"
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One thing that may be done: ``resource`` such as "valve", ``permission`` such as "write"; as text "valve:write"."""
+    """What may be done: ``resource`` such as "valve", ``permission`` such as "write"; as text "valve:write"."""
 
     resource: str
     permission: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.resource, str) or not _RESOURCE.fullmatch(self.resource):
-            raise Malformed("scope: a resource of lower-case letters, digits, '.', '_', '/', '-', at most 63, expected")
-        if not isinstance(self.permission, str) or not _PERMISSION.fullmatch(self.permission):
-            raise Malformed("scope: a permission of lower-case letters, digits, '.', '_', '-', at most 32, expected")
+        allowed = "of lower-case letters, digits, '.', '_', '-'"
+        shape.matching(self.resource, _RESOURCE, f"scope: a resource {allowed}, '/', at most 63,")
+        shape.matching(self.permission, _PERMISSION, f"scope: a permission {allowed}, at most 32,")
 
     def __str__(self) -> str:
         return f"{self.resource}:{self.permission}"
@@ -59,8 +58,8 @@ class Scope:
 class GrantClaims:
     """What is granted, to whom, where, and how long.
 
-    Fields: ``issuer`` the owner's domain; ``holder`` the endpoint that may; ``audience`` 1 to 16 texts, each the name of a
-    device or ``every_device(domain)``; ``expires``, ``not_before``, ``issued`` seconds since the Unix epoch;
+    Fields: ``issuer`` the owner's domain; ``holder`` the endpoint that may; ``audience`` 1 to 16 texts, each the name of
+    a device or ``every_device(domain)``; ``expires``, ``not_before``, ``issued`` seconds since the Unix epoch;
     ``grant_id`` 16 bytes; ``holder_x`` and ``holder_y`` the coordinates (32 bytes each) of the holder's certified key;
     ``scopes`` 1 to 32, distinct.
     """

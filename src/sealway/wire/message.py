@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The inner message: CoAP's code, options and payload, as RFC 8613 §5.3 serialises them for encryption.
 
-Invariant: ``Message.decode(b).encode() == b``, except that unknown elective options are dropped. Sealway's own fields are
-options of the experimental range; an unknown critical one is refused, so nothing that must be obeyed is ever ignored.
+Invariant: ``Message.decode(b).encode() == b``, except that unknown elective options are dropped. Sealway's own fields
+are options of the experimental range; an unknown critical one is refused, so what must be obeyed is never ignored.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def code_text(code: int) -> str:
 class Message:
     """What one end says to the other, before sealing and after opening.
 
-    Fields: ``code`` CoAP code byte (empty, a request, or a response of class 2, 4, 5); ``path`` and ``query`` at most 16
-    segments of at most 255 bytes; ``content_format`` CoAP's number; ``sent_at`` milliseconds since the Unix epoch;
+    Fields: ``code`` CoAP code byte (empty, a request, or a response of class 2, 4, 5); ``path`` and ``query`` at most
+    16 segments of at most 255 bytes; ``content_format`` CoAP's number; ``sent_at`` milliseconds since the Unix epoch;
     ``request_id`` 8 bytes, in a request its own, in a response that of the request; ``max_silence`` seconds, from 1;
     ``start_signature`` 64 bytes; ``newest_session`` 32 bytes, or empty for none known; ``receive_kid`` 1 to 8 bytes;
     ``void`` at most 64 ranges of own numbers that will not come again; ``grant`` a signed grant of at most 1024 bytes.

@@ -7,6 +7,7 @@ decoder needs no second set of rules.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -48,6 +49,13 @@ def tstr(value: object, what: str, shortest: int, longest: int) -> str:
     """Return ``value`` if it is text whose UTF-8 form has ``shortest`` to ``longest`` bytes."""
     if not isinstance(value, str) or not shortest <= len(utf8(value, what)) <= longest:
         raise Malformed(f"{what}: text of {shortest} to {longest} bytes expected")
+    return value
+
+
+def matching(value: object, pattern: re.Pattern[str], expected: str) -> str:
+    """Return ``value`` if it is text that the pattern matches from its first to its last character."""
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise Malformed(f"{expected} expected")
     return value
 
 
@@ -99,7 +107,7 @@ def distinct(values: Collection[Any], what: str) -> None:
 
 
 def ranges(value: object, what: str, most: int, below: int = UINT32 + 1) -> tuple[tuple[int, int], ...]:
-    """Return ``value`` if it is a tuple of (first, last) pairs: increasing, disjoint, non-adjacent, last < ``below``."""
+    """Return ``value`` if it is (first, last) pairs: increasing, disjoint, non-adjacent, last < ``below``."""
     pairs = sequence(value, what, 0, most)
     floor = 0
     for pair in pairs:
