@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""For all tests: Hypothesis profiles, and the promise of CI that nothing was skipped unseen.
+
+With SEALWAY_NO_SKIP=1 every skip is a failure: a test that could not run has not shown anything. Expected failures
+count as skips, and so does a module that skips itself while it is collected.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+NO_SKIP = os.environ.get("SEALWAY_NO_SKIP") == "1"
+
+settings.register_profile("dev", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("deep", deadline=None, max_examples=2_000, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+
+def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if not (NO_SKIP and report.skipped):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else getattr(report, "wasxfail", report.longrepr)
+    report.outcome = "failed"
+    report.longrepr = f"{report.nodeid}: skipped where nothing may be skipped: {reason}"
+    if isinstance(report, pytest.TestReport) and hasattr(report, "wasxfail"):
+        del report.wasxfail
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn the skip of a test, or an expected failure, into a failure."""
+    report = yield
+    _fail_if_skipped(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Turn the skip of a whole module into a failure."""
+    report = yield
+    _fail_if_skipped(report)
+    return report
