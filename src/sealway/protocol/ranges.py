@@ -82,6 +82,17 @@ class RangeSet:
         begin, end = bisect_left(self._lasts, first), bisect_right(self._firsts, last)
         return [(max(first, self._firsts[i]), min(last, self._lasts[i])) for i in range(begin, end)]
 
+    def outside(self, first: int, last: int) -> list[Range]:
+        """Return the parts of ``first`` to ``last`` that are not in the set."""
+        parts: list[Range] = []
+        for low, high in self.within(first, last):
+            if low > first:
+                parts.append((first, low - 1))
+            first = high + 1
+        if first <= last:
+            parts.append((first, last))
+        return parts
+
     def __iter__(self) -> Iterator[Range]:
         return iter(tuple(zip(self._firsts, self._lasts, strict=True)))
 

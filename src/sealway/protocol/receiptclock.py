@@ -40,9 +40,10 @@ class ReceiptClock:
     def sent(self, now_ms: int, listed: tuple[Range, ...] = ()) -> None:
         """Note that a receipt was sealed, and the gaps that it lists."""
         self.due_ms, self.waiting, self.sent_ms = None, 0, now_ms
+        known = RangeSet(self.listed)
         for first, last in listed:
-            if not any(low <= first and last <= high for low, high in self.listed):
-                self.listed[first, last] = now_ms
+            for part in known.outside(first, last):  # what was listed before keeps its time, whatever the ranges are now
+                self.listed[part] = now_ms
 
     def bare_at(self, policy: Policy) -> int | None:
         """Return when a receipt has to go out by itself, or None."""

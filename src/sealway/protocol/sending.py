@@ -156,7 +156,7 @@ class Sending:
     def _cover(self, receipt: Receipt) -> tuple[Range, ...]:
         listed = RangeSet(receipt.missing + receipt.gone)
         opened = listed.gaps(receipt.number + 1)
-        fresh = [part for first, last in opened for part in _difference(first, last, self.acked)]
+        fresh = [part for first, last in opened for part in self.acked.outside(first, last)]
         for first, last in fresh:
             self.acked.add(first, last)
             self.unkept.remove(first, last)
@@ -164,8 +164,8 @@ class Sending:
         return tuple(fresh)
 
     def _wanted(self, listed: tuple[Range, ...]) -> tuple[Range, ...]:
-        unknown = [part for first, last in listed for part in _difference(first, last, self.acked)]
-        return tuple(part for first, last in unknown for part in _difference(first, last, self.unkept))
+        unknown = [part for first, last in listed for part in self.acked.outside(first, last)]
+        return tuple(part for first, last in unknown for part in self.unkept.outside(first, last))
 
     @staticmethod
     def _among(listed: tuple[Range, ...], members: RangeSet) -> list[Range]:
@@ -175,19 +175,7 @@ class Sending:
         """Note that these numbers will not be offered again; ``tell`` the peer, if it is known to miss them."""
         if last >= self.next_number:
             raise LocalMisuse("a number that was never sealed cannot be given up")
-        for part in _difference(first, last, self.acked):
+        for part in self.acked.outside(first, last):
             self.unkept.add(*part)
             if tell:
                 self.void.add(*part)
-
-
-def _difference(first: int, last: int, minus: RangeSet) -> list[Range]:
-    held = minus.within(first, last)
-    parts: list[Range] = []
-    for low, high in held:
-        if low > first:
-            parts.append((first, low - 1))
-        first = high + 1
-    if first <= last:
-        parts.append((first, last))
-    return parts
