@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What others publish, fetched through a hop that nobody trusts, and proven before anything uses it.
+
+Invariant: nothing leaves this module that was not verified under the owner's root for the very name or hash that was asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+
+from sealway.errors import Malformed, NotAuthentic, NotTrusted
+from sealway.identity.bundles import ProvenBundle, verify_bundle, verify_offer
+from sealway.identity.credentials import Credential, verify_chain
+from sealway.identity.root import OwnerRoot
+from sealway.sdk.clock import Clock
+from sealway.sdk.journal import Journal
+from sealway.transports.ports import Carrier
+from sealway.wire.address import Name
+from sealway.wire.bundle import Offer, SignedBundle
+from sealway.wire.carriage import CertChain
+from sealway.wire.cose import X5chain, X5t
+
+_MOST_CACHED = 1_024
+
+
+class Directory:
+    """Fetches and proves credentials and bundles; remembers certificates and the newest sequence of each peer's bundle."""
+
+    def __init__(self, carrier: Carrier, root: OwnerRoot, journal: Journal, clock: Clock) -> None:
+        self._carrier = carrier
+        self._root = root
+        self._journal = journal
+        self._clock = clock
+        self._chains: dict[bytes, tuple[bytes, ...]] = {}
+        self._sequences: dict[str, int] = {}
+
+    def load(self, connection: sqlite3.Connection) -> None:
+        """Read what was seen before."""
+        for x5t, chain in connection.execute("SELECT x5t, chain FROM certificates"):
+            self._chains[x5t] = CertChain.decode(chain).certificates
+        self._sequences.update(connection.execute("SELECT name, sequence FROM peers"))
+
+    async def offer(self, name: Name) -> ProvenBundle:
+        """Claim a bundle of ``name``, with a one-time key if any is left, to begin a session.
+
+        Raises:
+            TransportFailed: no answer, or nothing is published under this name.
+            NotTrusted, NotAuthentic, Malformed, Replayed: what was served is not that endpoint's newest bundle.
+        """
+        encoded = await self._carrier.claim_bundle(str(name))
+        credential = await self._signer_of(Offer.decode(encoded).bundle, name)
+        lowest = self._sequences.get(str(name), 1)
+        proven = verify_offer(encoded, credential, self._now_s(), lowest_sequence=max(1, lowest))
+        self._remember(proven)
+        return proven
+
+    async def by_hash(self, digest: bytes, x5t: bytes) -> ProvenBundle:
+        """Return the bundle and the certificate that a start names by their hashes. Raises as ``offer``."""
+        encoded = await self._carrier.bundle_by_hash(digest)
+        if hashlib.sha256(encoded).digest() != digest:
+            raise NotAuthentic("the directory served another bundle than the one that was named")
+        return verify_bundle(encoded, await self.credential(x5t), self._now_s())
+
+    async def credential(self, x5t: bytes, name: Name | None = None) -> Credential:
+        """Return the credential whose certificate has this SHA-256, and ``name`` if one is given. Raises as ``offer``."""
+        chain = self._chains.get(x5t)
+        if chain is None:
+            chain = tuple(await self._carrier.credential(x5t))
+        return self._proven(chain, x5t, name)
+
+    def known(self, x5t: bytes, name: Name) -> Credential | None:
+        """Return a credential that was seen before, proven again as of now; None if it was not. Raises NotTrusted."""
+        chain = self._chains.get(x5t)
+        return self._proven(chain, x5t, name) if chain is not None else None
+
+    def _proven(self, chain: tuple[bytes, ...], x5t: bytes, name: Name | None) -> Credential:
+        if not chain or hashlib.sha256(chain[0]).digest() != x5t:
+            raise NotAuthentic("the directory served another certificate than the one that was named")
+        credential = verify_chain(chain, self._root, self._now_s(), expected_name=name)
+        if x5t not in self._chains and len(self._chains) < _MOST_CACHED:
+            self._chains[x5t] = chain
+            self._journal.note("INSERT OR REPLACE INTO certificates VALUES (?, ?)", x5t, CertChain(chain).encode())
+        return credential
+
+    async def _signer_of(self, bundle: bytes, name: Name) -> Credential:
+        key_ref = SignedBundle.decode(bundle).sign1.key_ref
+        if isinstance(key_ref, X5t):
+            credential = await self.credential(key_ref.digest, name)
+        elif isinstance(key_ref, X5chain):
+            chain = key_ref.certificates
+            credential = self._proven(chain, hashlib.sha256(chain[0]).digest(), name)
+        else:
+            raise Malformed("a bundle names its certificate by x5t or x5chain")
+        if credential.role not in ("device", "application"):
+            raise NotTrusted(f"{name} is not an endpoint")
+        return credential
+
+    def _remember(self, proven: ProvenBundle) -> None:
+        name, sequence = str(proven.credential.name), proven.claims.sequence
+        if sequence > self._sequences.get(name, 0):
+            self._sequences[name] = sequence
+            self._journal.note(
+                "INSERT INTO peers (name, sequence) VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET sequence = max(sequence, excluded.sequence)",
+                name, sequence,
+            )  # fmt: skip
+
+    def _now_s(self) -> int:
+        return self._clock.now_ms() // 1_000

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sealing and opening with durable state: every change of a session is noted in the journal with what caused it.
+
+Invariants (spec/session.md, "State"): the advanced chain and the sealed bytes lie in one transaction, and only then does the
+outbox get them; the advanced chain, the number and the opened message lie in one transaction, and only then is the carrier
+told. No method here awaits, so each is one transaction or part of one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from sealway.crypto.ports import Random
+from sealway.errors import PeerForked, StateLost
+from sealway.protocol.events import Event
+from sealway.protocol.policy import Policy
+from sealway.protocol.ranges import Range
+from sealway.protocol.sending import Acknowledgement
+from sealway.protocol.session import Opened, Sealed
+from sealway.sdk.clock import Clock
+from sealway.sdk.journal import Journal
+from sealway.sdk.outbox import Outbox
+from sealway.sdk.sessions import Held, Sessions
+from sealway.wire.envelope import Claims, Envelope
+from sealway.wire.message import CODE_EMPTY, FirstIdentity, Message
+
+_SENT = "INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INBOX = (
+    "INSERT INTO inbox (id, peer, via, session, number, received, sent_at, expires, envelope_bytes, message_bytes, message)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message that was opened, as handlers get it.
+
+    Args:
+        peer: the sender's name, proven.
+        message: what it said.
+        identity: the first session hash and number: the same however often it is offered.
+        via: hash of the session in which it came.
+        received_ms: when it was opened, Unix milliseconds.
+        row: its place in the inbox.
+        expires: Unix seconds after which it must not be acted on, or None.
+    """
+
+    peer: str
+    message: Message
+    identity: FirstIdentity
+    via: bytes
+    received_ms: int
+    row: int
+    expires: int | None = None
+
+
+class Engine:
+    """The synchronous heart of an endpoint.
+
+    Args:
+        deliver: called, after the commit, with each new message.
+        report: called with each event.
+    """
+
+    def __init__(
+        self, sessions: Sessions, outbox: Outbox, journal: Journal, clock: Clock, random: Random, policy: Policy,
+        deliver: Callable[[Received], None], report: Callable[[Event], None],
+    ) -> None:  # fmt: skip
+        self.sessions = sessions
+        self.outbox = outbox
+        self.journal = journal
+        self._clock = clock
+        self._random = random
+        self._policy = policy
+        self._deliver = deliver
+        self._report = report
+        self._last_row = 0
+        self.gone: list[tuple[Held, tuple[Range, ...]]] = []
+        """Own messages that a peer can no longer open under their numbers; the endpoint moves them."""
+
+    def load(self, connection: sqlite3.Connection, now_ms: int) -> list[Received]:
+        """Fill the outbox from what an earlier process left unacknowledged; return what it left unhandled."""
+        for session, number, envelope in connection.execute(
+            "SELECT session, number, envelope FROM sent WHERE envelope IS NOT NULL ORDER BY sealed, number"
+        ):
+            held = self.sessions.by_hash(session)
+            if held is not None:
+                self.outbox.add((session, number), held.mailbox, envelope, kept=True)
+        (last,) = connection.execute("SELECT max(id) FROM inbox").fetchone()
+        self._last_row = last or 0
+        rows = connection.execute(
+            "SELECT peer, message, session, number, via, received, id, expires FROM inbox WHERE message IS NOT NULL ORDER BY id"
+        )
+        return [
+            Received(peer, Message.decode(content), FirstIdentity(session, number), via, received, row, expires)
+            for peer, content, session, number, via, received, row, expires in rows
+        ]
+
+    # sealing ---------------------------------------------------------------------------------------------------
+    def seal(
+        self, held: Held, message: Message, *, claims: Claims | None = None, identity: FirstIdentity | None = None
+    ) -> FirstIdentity:
+        """Seal a message and note it; the envelope is offered once the journal has committed.
+
+        Args:
+            identity: the message's first identity, if it had an earlier one.
+
+        Returns:
+            The message's first identity.
+
+        Raises:
+            LocalMisuse: the session is stopped, or too much is unacknowledged.
+        """
+        session, now_ms, uptime = held.session, self._clock.now_ms(), self._clock.uptime()
+        first = replace(message, first_identity=identity) if identity is not None else message
+        sealed = session.seal(first, now_ms=now_ms, uptime=uptime, random=self._random, claims=claims)
+        content = message.encode() if sealed.kept else None
+        row = (session.hash, sealed.number, sealed.tag, uptime.boot, uptime.ms, now_ms)
+        moved = (identity.session, identity.number) if identity is not None else (None, None)
+        self.journal.note(_SENT, *row, *moved, content, sealed.envelope if sealed.kept else None)
+        self.journal.touch(session)
+        self._offer(held, sealed)
+        return identity or FirstIdentity(session.hash, sealed.number)
+
+    def _offer(self, held: Held, sealed: Sealed) -> None:
+        key = (held.session.hash, sealed.number)
+        self.journal.then(lambda: self.outbox.add(key, held.mailbox, sealed.envelope, kept=sealed.kept))
+
+    def seal_due_receipts(self, now_ms: int) -> int | None:
+        """Seal every bare receipt whose time has come; return when the next is due (Unix milliseconds), or None."""
+        following: list[int] = []
+        for held in self.sessions.all():
+            at = held.session.receipt_at()
+            if at is not None and at <= now_ms:
+                self.seal(held, Message(CODE_EMPTY))
+            elif at is not None:
+                following.append(at)
+        return min(following, default=None)
+
+    # opening ---------------------------------------------------------------------------------------------------
+    def open(self, held: Held, envelope: Envelope) -> None:
+        """Open an envelope of a known session and note what it changed.
+
+        Raises:
+            PeerMisbehaved: as ``Session.open``; a session that was stopped by it is noted as such.
+        """
+        session = held.session
+        try:
+            opened = session.open(envelope, now_ms=self._clock.now_ms())
+        except (PeerForked, StateLost):
+            self.journal.touch(session)
+            raise
+        finally:
+            self._drain_events(held)
+        self.journal.touch(session)
+        self.take(held, opened, envelope)
+
+    def take(self, held: Held, opened: Opened, envelope: Envelope) -> None:
+        """Note what an opened message brings: acknowledgements, and content to be handled."""
+        if opened.acknowledgement is not None:
+            self._acknowledged(held, opened.acknowledgement)
+        message, now_ms = opened.message, self._clock.now_ms()
+        if message is None or message.code == CODE_EMPTY:
+            self.journal.count("opened_empty" if opened.defect is None else "opened_defective")
+            return
+        session = held.session
+        here = FirstIdentity(session.hash, opened.number)
+        if self.sessions.seen_before(session.peer, opened.identity, here, now_ms):
+            self.journal.count("opened_again")
+            return
+        self._last_row += 1
+        expires = envelope.claims.expires if envelope.claims is not None else None
+        received = Received(session.peer, message, opened.identity, session.hash, now_ms, self._last_row, expires)
+        origin = (session.peer, session.hash, opened.identity.session, opened.identity.number)
+        sizes = (len(envelope.encode()), opened.message_bytes)
+        self.journal.note(_INBOX, self._last_row, *origin, now_ms, message.sent_at, expires, *sizes, message.encode())
+        self.journal.count("opened")
+        self.journal.then(lambda: self._deliver(received))
+
+    def _acknowledged(self, held: Held, news: Acknowledgement) -> None:
+        session = held.session
+        for first, last in news.covered:
+            self.journal.note(
+                "UPDATE sent SET envelope = NULL, message = NULL WHERE session = ? AND number BETWEEN ? AND ?",
+                session.hash, first, last,
+            )  # fmt: skip
+        if news.covered:
+            self.outbox.cover(session.hash, news.covered)
+            self._prune(held)
+        if news.missing:
+            self.outbox.reoffer(session.hash, news.missing, self._clock.now_ms())
+        if news.gone:
+            self.gone.append((held, news.gone))
+
+    def _prune(self, held: Held) -> None:
+        session = held.session
+        below = session.send.next_number - self._policy.freshness_references
+        forgotten = session.log.prune(session.send.acked, below=below) if below > 0 else []
+        if forgotten:
+            self.journal.note(
+                "DELETE FROM sent WHERE session = ? AND number <= ? AND envelope IS NULL", session.hash, forgotten[-1]
+            )
+
+    # moving ----------------------------------------------------------------------------------------------------
+    def move(self, origin: Held, target: Held, rows: list[tuple[int, bytes, bytes | None, int | None]]) -> None:
+        """Seal messages anew that the peer cannot open any more under their old numbers.
+
+        Args:
+            rows: (number, encoded message, first session or None, first number or None) in order.
+        """
+        session = origin.session
+        for number, content, first_session, first_number in rows:
+            identity = FirstIdentity(session.hash, number)
+            if first_session is not None and first_number is not None:
+                identity = FirstIdentity(first_session, first_number)
+            self.seal(target, Message.decode(content), identity=self._kept_identity(origin, number, identity))
+            self.outbox.cover(session.hash, ((number, number),))
+            self.journal.note(
+                "UPDATE sent SET envelope = NULL, message = NULL WHERE session = ? AND number = ?", session.hash, number
+            )
+            session.send.give_up(number, number, tell=True)
+        self.journal.touch(session)
+
+    @staticmethod
+    def _kept_identity(origin: Held, number: int, identity: FirstIdentity) -> FirstIdentity | None:
+        """After lost state, numbers sealed since may stand for other messages that the peer has: those begin a new identity."""
+        lost = origin.session.stopped is not None and number >= origin.resumed_at
+        return None if lost else identity
+
+    # events ----------------------------------------------------------------------------------------------------
+    def look(self, now_ms: int) -> None:
+        """Report what time has brought: missing numbers, silence."""
+        for held in self.sessions.all():
+            for event in held.session.look(now_ms):
+                self._report(event)
+
+    def _drain_events(self, held: Held) -> None:
+        session = held.session
+        happened, session.events = session.events, []
+        for event in happened:
+            self._report(event)

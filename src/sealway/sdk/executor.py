@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Executing requests: granted, fresh, and at most once.
+
+Invariant: a handler that is not idempotent is called only after "begun" is durable, and never again for the same (peer, request
+id): after a crash in between the answer is Interrupted. spec/session.md, "Commands".
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sealway.errors import (
+    Interrupted,
+    LocalMisuse,
+    NotAuthorized,
+    SealwayError,
+    Stale,
+    codes_of,
+)
+from sealway.identity.credentials import Credential
+from sealway.protocol.freshness import check_fresh
+from sealway.sdk.endpoint import Endpoint
+from sealway.sdk.engine import Received
+from sealway.sdk.grants import GrantBook
+from sealway.sdk.sessions import Held
+from sealway.wire.address import Name
+from sealway.wire.message import CODE_CHANGED, CODE_NOT_FOUND, CODE_POST, Message
+
+log = logging.getLogger(__name__)
+
+Answer = bytes | str | Message | None
+Command = Callable[[Message], Awaitable[Answer] | Answer]
+
+DEFAULT_MAX_AGE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """What answers requests to one path."""
+
+    call: Command
+    scope: str
+    idempotent: bool
+    max_age: timedelta
+
+
+class Executor:
+    """The requests an endpoint answers."""
+
+    def __init__(self, endpoint: Endpoint, grants: GrantBook) -> None:
+        self._endpoint = endpoint
+        self._grants = grants
+        self._handlers: dict[tuple[str, ...], Handler] = {}
+
+    def add(self, path: str, handler: Handler) -> None:
+        """Answer requests to ``path``. Raises LocalMisuse if it is taken."""
+        key = tuple(path.strip("/").split("/"))
+        if key in self._handlers:
+            raise LocalMisuse(f"there is a handler for {path} already")
+        self._handlers[key] = handler
+
+    async def execute(self, received: Received) -> None:
+        """Answer one request and make the answer durable."""
+        request_id = received.message.request_id
+        if request_id is None:
+            raise LocalMisuse("not a request")
+        known, answer = await self._known(received.peer, request_id)
+        handler = self._handlers.get(received.message.path)
+        again = handler is not None and handler.idempotent
+        if known and answer is None and not again:
+            answer = _refusal(Interrupted("begun before a restart; whether it took effect is unknown"))
+            self._note_answer(received, answer)
+        elif answer is None:
+            answer = await self._run(received, request_id)
+        await self._reply(received, request_id, answer)
+
+    async def _run(self, received: Received, request_id: bytes) -> Message:
+        endpoint = self._endpoint
+        try:
+            handler = await self._permitted(received)
+        except SealwayError as refused:
+            endpoint.journal.count(f"requests_refused_{type(refused).__name__}")
+            log.info("a request of %s was refused: %s", received.peer, refused)
+            return _refusal(refused)
+        endpoint.journal.note(
+            "INSERT OR IGNORE INTO executed (peer, request, begun) VALUES (?, ?, ?)",
+            received.peer, request_id, endpoint.clock.now_ms(),
+        )  # fmt: skip
+        await endpoint.journal.commit()
+        answer = await _called(handler, received.message)
+        endpoint.journal.count("requests_executed")
+        self._note_answer(received, answer)
+        return answer
+
+    async def _permitted(self, received: Received) -> Handler:
+        """Return the handler if the request may be executed now; checked anew at every offer."""
+        message = received.message
+        handler = self._handlers.get(message.path)
+        if handler is None or message.code != CODE_POST:
+            raise _NoSuchPath(f"nothing answers {'/'.join(message.path)} here")
+        held = self._endpoint.sessions.by_hash(received.via)
+        if held is None:
+            raise Stale("the session of the command is closed")
+        holder = await self._holder(held)
+        if message.grant is not None:
+            self._grants.learn(message.grant)
+        self._grants.permit(holder, self._endpoint.member.name, handler.scope)
+        if received.expires is not None and self._endpoint.clock.now_ms() >= received.expires * 1_000:
+            raise Stale("the command has expired")
+        uptime = self._endpoint.clock.uptime()
+        check_fresh(message.freshness, held.session.log, uptime, cap_ms=int(handler.max_age.total_seconds() * 1_000))
+        return handler
+
+    async def _holder(self, held: Held) -> Credential:
+        name = Name.parse(held.session.peer)
+        try:
+            return await self._endpoint.directory.credential(held.x5t, name)
+        except SealwayError as error:
+            raise NotAuthorized(f"who asks cannot be proven any more: {error}") from error
+
+    async def _known(self, peer: str, request_id: bytes) -> tuple[bool, Message | None]:
+        query = "SELECT answer FROM executed WHERE peer = ? AND request = ?"
+        row = await self._endpoint.store.read(lambda c: c.execute(query, (peer, request_id)).fetchone())
+        if row is None:
+            return False, None
+        return True, Message.decode(row[0]) if row[0] is not None else None
+
+    def _note_answer(self, received: Received, answer: Message) -> None:
+        self._endpoint.journal.note(
+            "UPDATE executed SET answer = ? WHERE peer = ? AND request = ?",
+            answer.encode(), received.peer, received.message.request_id,
+        )  # fmt: skip
+
+    async def _reply(self, received: Received, request_id: bytes, answer: Message) -> None:
+        """Seal the answer in the transaction that notes the request as handled."""
+        await self._endpoint.reply(received, _with_id(answer, request_id))
+
+
+class _NoSuchPath(LocalMisuse):
+    """The request's path, or its method, is not one that this endpoint answers."""
+
+
+def _with_id(answer: Message, request_id: bytes) -> Message:
+    return Message(answer.code, content_format=answer.content_format, payload=answer.payload, request_id=request_id)
+
+
+def _refusal(error: SealwayError) -> Message:
+    """An error answer names the kind of error first, so that the other end can raise the same."""
+    code = CODE_NOT_FOUND if isinstance(error, _NoSuchPath) else codes_of(error)[0]
+    kind = "NotFound" if isinstance(error, _NoSuchPath) else type(error).__name__
+    return Message(code, payload=f"{kind}: {error.message}".encode())
+
+
+async def _called(handler: Handler, message: Message) -> Message:
+    try:
+        outcome = handler.call(message)
+        result = await outcome if inspect.isawaitable(outcome) else outcome
+    except SealwayError as refused:
+        return _refusal(refused)
+    except Exception:
+        log.exception("the handler of %s failed", "/".join(message.path))
+        return Message(0xA0, payload=b"Failed: the handler failed")
+    if isinstance(result, Message):
+        return result
+    payload = result.encode() if isinstance(result, str) else result
+    return Message(CODE_CHANGED, payload=payload or b"")

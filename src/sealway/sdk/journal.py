@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an endpoint changes becomes durable in groups.
+
+Invariant: all that is noted between two awaits lies in one transaction; a session is written with the state that it has when
+its group is written, never earlier than a change that was noted with it. If a group cannot be written the journal is broken for
+good: the state in memory is ahead of the disk, and the process has to open the directory anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from sealway.errors import SealwayError, StateLost
+from sealway.protocol.session import Session
+from sealway.protocol.snapshot import snapshot
+from sealway.storage.store import Store
+
+Statement = tuple[str, tuple[Any, ...]]
+
+_SAVE_SESSION = "UPDATE sessions SET state = ? WHERE hash = ?"
+_COUNT = "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+
+
+class Journal:
+    """Gathers statements and dirty sessions; ``commit`` waits until all noted so far is on the disk."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._statements: list[Statement] = []
+        self._dirty: dict[bytes, Session] = {}
+        self._counts: dict[str, int] = {}
+        self._after: list[Callable[[], None]] = []
+        self._group: asyncio.Future[None] | None = None
+        self._flushing: asyncio.Task[None] | None = None
+        self._broken: SealwayError | None = None
+
+    def note(self, sql: str, *parameters: Any) -> None:
+        """Add one statement to the present group."""
+        self._statements.append((sql, parameters))
+
+    def touch(self, session: Session) -> None:
+        """Write the session's snapshot with the present group."""
+        self._dirty[session.hash] = session
+
+    def count(self, counter: str, by: int = 1) -> None:
+        """Add to a durable counter with the present group."""
+        self._counts[counter] = self._counts.get(counter, 0) + by
+
+    def then(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once the present group is durable; never if it cannot be written."""
+        self._after.append(callback)
+
+    async def commit(self) -> None:
+        """Wait until all noted so far is durable. Raises StateLost if it cannot be written."""
+        if self._broken is not None:
+            raise self._broken
+        if not self._has_work():
+            if self._flushing is not None:
+                await asyncio.shield(self._flushing)
+                if self._broken is not None:
+                    raise self._broken
+            return
+        if self._group is None:
+            self._group = asyncio.get_running_loop().create_future()
+        group = self._group
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush_all(), name="journal")
+        await asyncio.shield(group)
+
+    async def close(self) -> None:
+        """Write what is noted and wait for it."""
+        await self.commit()
+
+    def _has_work(self) -> bool:
+        return bool(self._statements or self._dirty or self._counts or self._after)
+
+    async def _flush_all(self) -> None:
+        try:
+            while self._group is not None:
+                await self._flush(self._group)
+        finally:
+            self._flushing = None
+
+    async def _flush(self, group: asyncio.Future[None]) -> None:
+        await asyncio.sleep(0)  # let whoever is ready join this group
+        self._group = None
+        statements, after = self._take()
+        try:
+            await self._store.write(lambda connection: _run(connection, statements))
+        except (SealwayError, sqlite3.Error) as error:
+            self._broken = StateLost(
+                f"the state could not be written: {error}", hint="open the directory anew once it can be"
+            )
+            group.set_exception(self._broken)
+            group.exception()
+            if self._group is not None:
+                self._group.set_exception(self._broken)
+                self._group.exception()
+                self._group = None
+            return
+        for callback in after:
+            callback()
+        group.set_result(None)
+
+    def _take(self) -> tuple[list[Statement], list[Callable[[], None]]]:
+        statements, self._statements = self._statements, []
+        statements += [(_SAVE_SESSION, (snapshot(s), s.hash)) for s in self._dirty.values()]
+        statements += [(_COUNT, (name, by)) for name, by in self._counts.items()]
+        after, self._after = self._after, []
+        self._dirty, self._counts = {}, {}
+        return statements, after
+
+
+def _run(connection: sqlite3.Connection, statements: list[Statement]) -> None:
+    for sql, parameters in statements:
+        connection.execute(sql, parameters)

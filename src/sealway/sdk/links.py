@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Getting a session with a peer: begin one, or accept the peer's start.
+
+Invariant: a start is accepted in one transaction: one-time key deleted, session created, start recorded, message in the inbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from sealway.crypto.ports import Random
+from sealway.errors import RateLimited, Replayed, TransportFailed
+from sealway.protocol.kids import choose_kid
+from sealway.protocol.policy import Policy
+from sealway.protocol.start import OwnKeys, accept, start
+from sealway.sdk.clock import Clock
+from sealway.sdk.directory import Directory
+from sealway.sdk.engine import Engine
+from sealway.sdk.journal import Journal
+from sealway.sdk.kidpool import KidPool
+from sealway.sdk.member import Member
+from sealway.sdk.prekeystore import OwnBundle, PrekeyStore
+from sealway.sdk.sessions import Held, Sessions
+from sealway.wire.address import Name
+from sealway.wire.envelope import Envelope
+from sealway.wire.header import StartHeader
+
+SESSIONS_PER_PEER = 16
+"""Sessions held with one peer; above that only starts with a one-time key are accepted, up to twice as many."""
+
+
+class Links:
+    """Begins and accepts sessions of one endpoint."""
+
+    def __init__(
+        self, member: Member, directory: Directory, prekeys: PrekeyStore, sessions: Sessions, engine: Engine,
+        journal: Journal, kids: KidPool, clock: Clock, random: Random, policy: Policy,
+    ) -> None:  # fmt: skip
+        self._member = member
+        self._directory = directory
+        self._prekeys = prekeys
+        self._sessions = sessions
+        self._engine = engine
+        self._journal = journal
+        self._kids = kids
+        self._clock = clock
+        self._random = random
+        self._policy = policy
+        self._beginning: dict[str, asyncio.Lock] = {}
+
+    async def with_peer(self, name: Name) -> Held:
+        """Return the session to send on; begin one if there is none. Raises TransportFailed, NotTrusted, PeerMisbehaved."""
+        peer = str(name)
+        held = self._sessions.sending_to(peer)
+        if held is not None:
+            return held
+        async with self._beginning.setdefault(peer, asyncio.Lock()):
+            held = self._sessions.sending_to(peer)
+            return held if held is not None else await self._begin(name)
+
+    async def _begin(self, name: Name) -> Held:
+        own = self._own()
+        offer = await self._directory.offer(name)
+        held = self._sessions.sending_to(str(name))
+        if held is not None:  # the peer's start came in the meantime
+            return held
+        newest = self._newest_with(str(name))
+        kid = choose_kid(self._kids, self._random)
+        session = start(
+            self._own_keys(own), offer, self._member.signer, receive_kid=kid, newest=newest,
+            now_ms=self._clock.now_ms(), random=self._random, policy=self._policy,
+        )  # fmt: skip
+        held = Held(session, offer.claims.mailbox.mailbox, newest, offer.credential.x5t)
+        self._sessions.add(held)
+        self._sessions.send_on(held)
+        self._journal.count("sessions_begun")
+        return held
+
+    async def open_start(self, envelope: Envelope, header: StartHeader) -> None:
+        """Open an envelope with a start header: of a session that exists, or of a new one.
+
+        Raises:
+            Replayed: the start was accepted before and its session is closed.
+            PrekeyGone: it names a bundle or one-time key whose private half no longer exists.
+            RateLimited: too many sessions with this peer.
+            TransportFailed: what it names could not be fetched; it may be offered again.
+            NotTrusted, NotAuthentic, Malformed: it is not a start of whom it claims to be from.
+        """
+        seen, held = self._sessions.started_by(header)
+        if held is not None:
+            self._engine.open(held, envelope)
+            return
+        if seen:
+            raise Replayed("this start was accepted before, and its session is closed")
+        self._prekeys.find(envelope.kid).secret_for(header.one_time)  # before anything is fetched for a stranger
+        initiator = await self._directory.by_hash(header.bundle_hash, header.x5t)
+        own = self._prekeys.find(envelope.kid)
+        one_time = own.secret_for(header.one_time)
+        self._refuse_too_many(str(initiator.credential.name), header)
+        session, opened = accept(
+            envelope, self._own_keys(own), initiator, signed_prekey=own.signed_prekey, one_time=one_time,
+            receive_kid=choose_kid(self._kids, self._random), now_ms=self._clock.now_ms(), policy=self._policy,
+        )  # fmt: skip
+        newest = opened.message.newest_session if opened.message is not None else None
+        held = Held(session, initiator.claims.mailbox.mailbox, newest or b"", header.x5t)
+        self._sessions.add(held)
+        self._sessions.record_start(header, session, envelope.kid)
+        self._prekeys.spend(envelope.kid, header.one_time)
+        self._sessions.choose(held)
+        self._journal.count("sessions_accepted")
+        self._engine.take(held, opened, envelope)
+
+    def _refuse_too_many(self, peer: str, header: StartHeader) -> None:
+        held = sum(h.session.peer == peer for h in self._sessions.all())
+        if held >= SESSIONS_PER_PEER * (1 if header.one_time is None else 2):
+            raise RateLimited(f"too many sessions with {peer}")
+
+    def _newest_with(self, peer: str) -> bytes:
+        known = [h.session for h in self._sessions.all() if h.session.peer == peer]
+        return max(known, key=lambda s: s.created_ms).hash if known else b""
+
+    def _own(self) -> OwnBundle:
+        own = self._prekeys.newest
+        if own is None:
+            raise TransportFailed(
+                "this endpoint has not published a bundle yet", hint="wait until it has reached its hub"
+            )
+        return own
+
+    def _own_keys(self, own: OwnBundle) -> OwnKeys:
+        return OwnKeys(own.proven, self._member.agreer, self._member.root.domain_id)

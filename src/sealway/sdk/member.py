@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What makes a process an endpoint of a domain: its name, its proven credential, its keys, and the root that it trusts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sealway.crypto.ports import Agreer, Signer
+from sealway.identity.credentials import Credential
+from sealway.identity.root import OwnerRoot
+from sealway.wire.address import MailboxAddress, Name
+
+SIGNING_KEY = "identity"
+AGREEMENT_KEY = "agreement"
+HOP_KEY = "hop"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An endpoint's place in its domain.
+
+    Args:
+        root: the owner's root document, proven.
+        credential: this endpoint's own, proven under ``root``.
+        signer: the key of its certificate.
+        agreer: its agreement key, which its bundles publish.
+        mailbox: where its envelopes wait.
+    """
+
+    root: OwnerRoot
+    credential: Credential
+    signer: Signer
+    agreer: Agreer
+    mailbox: MailboxAddress
+
+    @property
+    def name(self) -> Name:
+        """The certified name."""
+        return self.credential.name

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sealed envelopes that have to be offered: until a sealed receipt covers them, with backoff. A hop's acceptance only slows this.
+
+Invariant: only durable envelopes are in here (the journal adds them after their commit), and only ``cover`` takes a kept one out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from sealway.protocol.ranges import Range
+from sealway.transports.ports import Deposit
+
+Key = tuple[bytes, int]
+"""Session hash and number."""
+
+FIRST_REOFFER_MS = 15_000
+LONGEST_REOFFER_MS = 3_600_000
+FIRST_RETRY_MS = 500
+LONGEST_RETRY_MS = 60_000
+AFTER_MISSING_MS = 2_000
+BATCH = 100
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """One envelope on offer. Times in Unix milliseconds."""
+
+    mailbox: str
+    envelope: bytes
+    kept: bool
+    due_ms: int = 0
+    offered_ms: int = 0
+    accepted: int = 0
+    """How often a hop took it."""
+    failures: int = 0
+
+
+class Outbox:
+    """What waits for a hop, or for a receipt."""
+
+    def __init__(self) -> None:
+        self._items: dict[Key, Outgoing] = {}
+        self._bytes = 0
+        self.wake = asyncio.Event()
+        self.room = asyncio.Condition()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def bytes(self) -> int:
+        """Sum of the sizes of all envelopes held."""
+        return self._bytes
+
+    def add(self, key: Key, mailbox: str, envelope: bytes, *, kept: bool) -> None:
+        """Offer an envelope that has just become durable."""
+        self._items[key] = Outgoing(mailbox, envelope, kept)
+        self._bytes += len(envelope)
+        self.wake.set()
+
+    def cover(self, session: bytes, ranges: tuple[Range, ...]) -> list[Key]:
+        """Take out what a receipt covers; return the keys that were held."""
+        covered = [(session, n) for n in self._numbers(session, ranges) if (session, n) in self._items]
+        for key in covered:
+            self._remove(key)
+        return covered
+
+    def reoffer(self, session: bytes, ranges: tuple[Range, ...], now_ms: int) -> None:
+        """Offer again what the peer says is missing, though not what was offered a moment ago and may be on its way."""
+        for number in self._numbers(session, ranges):
+            item = self._items.get((session, number))
+            if item is not None:
+                item.due_ms = max(min(item.due_ms, now_ms), item.offered_ms + AFTER_MISSING_MS)
+        self.wake.set()
+
+    def drop_session(self, session: bytes) -> None:
+        """Stop offering everything of a session (its messages move to another)."""
+        for key in [k for k in self._items if k[0] == session]:
+            self._remove(key)
+
+    def due(self, now_ms: int) -> list[tuple[Key, Deposit]]:
+        """Return up to 100 envelopes whose time has come, oldest first."""
+        ready = [(k, Deposit(i.mailbox, i.envelope)) for k, i in self._items.items() if i.due_ms <= now_ms]
+        return ready[:BATCH]
+
+    def next_due_ms(self) -> int | None:
+        """Return when the next envelope is due, or None if there is none."""
+        return min((i.due_ms for i in self._items.values()), default=None)
+
+    def accepted(self, key: Key, now_ms: int) -> None:
+        """Note that a hop took it: it is offered again only if no receipt comes for long."""
+        item = self._items.get(key)
+        if item is None:
+            return
+        if not item.kept:
+            self._remove(key)
+            return
+        delay = min(FIRST_REOFFER_MS << min(item.accepted, 20), LONGEST_REOFFER_MS)
+        item.accepted, item.failures = item.accepted + 1, 0
+        item.offered_ms, item.due_ms = now_ms, now_ms + delay
+
+    def failed(self, key: Key, now_ms: int) -> None:
+        """Note that no hop took it this time."""
+        item = self._items.get(key)
+        if item is None:
+            return
+        item.due_ms = now_ms + min(FIRST_RETRY_MS << min(item.failures, 20), LONGEST_RETRY_MS)
+        item.failures += 1
+        if not item.kept and item.failures > 3:
+            self._remove(key)  # a bare receipt that no hop wants: the next one says more
+
+    def hop_is_back(self, now_ms: int) -> None:
+        """Offer at once what failed before: the hop answers again."""
+        for item in self._items.values():
+            if item.failures:
+                item.due_ms = now_ms
+        self.wake.set()
+
+    @staticmethod
+    def _numbers(session: bytes, ranges: tuple[Range, ...]) -> list[int]:
+        return [n for first, last in ranges for n in range(first, last + 1)]
+
+    def _remove(self, key: Key) -> None:
+        self._bytes -= len(self._items.pop(key).envelope)

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""This endpoint's own bundles and their private halves.
+
+Invariant: a one-time scalar is deleted in the very transaction that accepts the start which names it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field
+
+from sealway.crypto.ports import Random
+from sealway.crypto.secret import Secret
+from sealway.errors import PrekeyGone
+from sealway.identity.bundles import ProvenBundle, sign_bundle, verify_bundle
+from sealway.protocol.kids import choose_kid
+from sealway.protocol.prekeys import BUNDLE_ID_LENGTH, bundle_claims, make_prekeys, renewal_due
+from sealway.protocol.start import OneTimeSecret
+from sealway.sdk.journal import Journal
+from sealway.sdk.kidpool import KidPool
+from sealway.sdk.member import Member
+from sealway.wire.bundle import Publication
+
+
+@dataclass(slots=True, repr=False)
+class OwnBundle:
+    """One published bundle with what is left of its private halves."""
+
+    proven: ProvenBundle
+    signed_prekey: Secret
+    one_time: dict[int, Secret] = field(default_factory=dict)
+
+    def secret_for(self, index: int | None) -> OneTimeSecret | None:
+        """Return the private half that a start names, None if it names none. Raises PrekeyGone."""
+        if index is None:
+            return None
+        if index not in self.one_time:
+            raise PrekeyGone("a start names a one-time key that was used before")
+        return OneTimeSecret(index, self.one_time[index])
+
+
+class PrekeyStore:
+    """All bundles of this endpoint whose private halves exist; the newest is the one to publish."""
+
+    def __init__(self, member: Member, journal: Journal, kids: KidPool) -> None:
+        self._member = member
+        self._journal = journal
+        self._kids = kids
+        self._bundles: dict[bytes, OwnBundle] = {}
+
+    def load(self, connection: sqlite3.Connection, now_s: int) -> None:
+        """Read what an earlier process left; bundles that have expired are passed over and deleted."""
+        rows = connection.execute("SELECT id, encoded, signed_prekey, issued, expires FROM prekeys ORDER BY sequence")
+        for bundle_id, encoded, prekey, issued, expires in rows.fetchall():
+            if expires <= now_s:
+                self._journal.note("DELETE FROM one_time WHERE bundle = ?", bundle_id)
+                self._journal.note("DELETE FROM prekeys WHERE id = ?", bundle_id)
+                self._journal.note("DELETE FROM starts WHERE bundle = ?", bundle_id)
+                continue
+            # Own bytes, verified again: a damaged row must not become a key. Proven as of their own time of issue.
+            proven = verify_bundle(encoded, self._member.credential, issued)
+            scalars = connection.execute("SELECT idx, scalar FROM one_time WHERE bundle = ?", (bundle_id,))
+            self._bundles[bundle_id] = OwnBundle(proven, Secret(prekey), {i: Secret(s) for i, s in scalars})
+            self._kids.take(bundle_id)
+
+    @property
+    def newest(self) -> OwnBundle | None:
+        """The bundle with the highest sequence number."""
+        return max(self._bundles.values(), key=lambda b: b.proven.claims.sequence, default=None)
+
+    def find(self, bundle_id: bytes) -> OwnBundle:
+        """Return the bundle that a start's kid names. Raises PrekeyGone."""
+        if bundle_id not in self._bundles:
+            raise PrekeyGone("a start names a bundle that is not, or no longer, here")
+        return self._bundles[bundle_id]
+
+    def holds(self, bundle_id: bytes) -> bool:
+        """Say whether this identifier is one of a bundle."""
+        return bundle_id in self._bundles
+
+    def due(self, now_s: int) -> bool:
+        """Say whether it is time for a new bundle."""
+        newest = self.newest
+        return newest is None or renewal_due(
+            issued_s=newest.proven.claims.issued, one_time_left=len(newest.one_time), now_s=now_s
+        )
+
+    def renew(self, now_s: int, random: Random, *, above: int = 0) -> bytes:
+        """Make a new bundle, note it in the journal, and return the encoded Publication.
+
+        Args:
+            above: the new sequence number is higher than this and than that of every own bundle.
+        """
+        newest = self.newest
+        sequence = max(above, newest.proven.claims.sequence if newest is not None else 0) + 1
+        secrets = make_prekeys(random)
+        bundle_id = choose_kid(self._kids, random, shortest=BUNDLE_ID_LENGTH)
+        claims, public = bundle_claims(
+            secrets, bundle_id=bundle_id, name=self._member.name, mailbox=self._member.mailbox,
+            sequence=sequence, agreement_key=self._member.agreer.public, now_s=now_s,
+        )  # fmt: skip
+        encoded = sign_bundle(claims, self._member.credential, self._member.signer)
+        proven = verify_bundle(encoded, self._member.credential, now_s)
+        self._bundles[bundle_id] = OwnBundle(proven, secrets.signed_prekey, dict(enumerate(secrets.one_time)))
+        self._kids.take(bundle_id)
+        row = (bundle_id, encoded, sequence, secrets.signed_prekey.reveal(), claims.issued, claims.expires)
+        self._journal.note("INSERT INTO prekeys VALUES (?, ?, ?, ?, ?, ?)", *row)
+        for index, scalar in enumerate(secrets.one_time):
+            self._journal.note("INSERT INTO one_time VALUES (?, ?, ?)", bundle_id, index, scalar.reveal())
+        return Publication(encoded, public).encode()
+
+    def spend(self, bundle_id: bytes, index: int | None) -> None:
+        """Delete a one-time key with the present group: its start has been accepted."""
+        if index is not None:
+            del self._bundles[bundle_id].one_time[index]
+            self._journal.note("DELETE FROM one_time WHERE bundle = ? AND idx = ?", bundle_id, index)
+
+    def discard_all(self) -> None:
+        """Forget every private half: the directory shows a bundle of ours that this state never made."""
+        for bundle_id in self._bundles:
+            self._journal.note("DELETE FROM one_time WHERE bundle = ?", bundle_id)
+            self._journal.note("DELETE FROM prekeys WHERE id = ?", bundle_id)
+            self._journal.note("DELETE FROM starts WHERE bundle = ?", bundle_id)
+        self._bundles.clear()

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of an endpoint's state. Times are Unix milliseconds unless a column says otherwise.
+
+The sessions and prekeys tables hold keys; the directory is readable by its owner only.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+DATABASE: Final = "state.sqlite"
+
+SCRIPTS: Final = (
+    """
+    CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE marks (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE prekeys (                  -- own bundles whose private halves still exist
+        id BLOB PRIMARY KEY,
+        encoded BLOB NOT NULL,
+        sequence INTEGER NOT NULL,
+        signed_prekey BLOB NOT NULL,
+        issued INTEGER NOT NULL,            -- seconds
+        expires INTEGER NOT NULL            -- seconds
+    ) WITHOUT ROWID;
+    CREATE TABLE one_time (                 -- a row is deleted in the transaction that accepts a start with it
+        bundle BLOB NOT NULL REFERENCES prekeys (id) ON DELETE CASCADE,
+        idx INTEGER NOT NULL,
+        scalar BLOB NOT NULL,
+        PRIMARY KEY (bundle, idx)
+    ) WITHOUT ROWID;
+    CREATE TABLE starts (                   -- accepted starts, remembered as long as their signed prekey
+        x5t BLOB NOT NULL,
+        ephemeral BLOB NOT NULL,
+        session BLOB NOT NULL,
+        bundle BLOB NOT NULL,
+        one_time INTEGER,
+        PRIMARY KEY (x5t, ephemeral)
+    ) WITHOUT ROWID;
+    CREATE TABLE sessions (
+        hash BLOB PRIMARY KEY,
+        peer TEXT NOT NULL,
+        kid BLOB NOT NULL,
+        mailbox TEXT NOT NULL,              -- the peer's
+        newest BLOB NOT NULL,               -- the newest session that its start named, or empty
+        x5t BLOB NOT NULL,                  -- SHA-256 of the peer's certificate
+        created INTEGER NOT NULL,
+        state BLOB                          -- a snapshot; NULL once the session is closed
+    ) WITHOUT ROWID;
+    CREATE TABLE windows (                  -- numbers opened in closed sessions, and first identities of moved messages
+        peer TEXT NOT NULL,
+        session BLOB NOT NULL,
+        ranges BLOB NOT NULL,
+        updated INTEGER NOT NULL,
+        PRIMARY KEY (peer, session)
+    ) WITHOUT ROWID;
+    CREATE TABLE peers (
+        name TEXT PRIMARY KEY,
+        sending BLOB,                       -- hash of the session to send on
+        sequence INTEGER NOT NULL DEFAULT 0 -- highest bundle sequence seen
+    ) WITHOUT ROWID;
+    CREATE TABLE sent (                     -- own sealed messages; bytes until acknowledged, tags for receipts and freshness
+        session BLOB NOT NULL,
+        number INTEGER NOT NULL,
+        tag BLOB NOT NULL,
+        boot BLOB NOT NULL,
+        uptime INTEGER NOT NULL,            -- milliseconds since that boot
+        sealed INTEGER NOT NULL,
+        first_session BLOB,
+        first_number INTEGER,
+        message BLOB,
+        envelope BLOB,
+        PRIMARY KEY (session, number)
+    ) WITHOUT ROWID;
+    CREATE INDEX sent_waiting ON sent (session, number) WHERE envelope IS NOT NULL;
+    CREATE TABLE inbox (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        peer TEXT NOT NULL,
+        via BLOB NOT NULL,                  -- the session that it came in
+        session BLOB NOT NULL,              -- first identity
+        number INTEGER NOT NULL,
+        received INTEGER NOT NULL,
+        sent_at INTEGER,
+        expires INTEGER,                    -- seconds; after this it must not be acted on
+        envelope_bytes INTEGER NOT NULL,
+        message_bytes INTEGER NOT NULL,
+        message BLOB                        -- NULL once handled
+    );
+    CREATE INDEX inbox_waiting ON inbox (id) WHERE message IS NOT NULL;
+    CREATE TABLE executed (                 -- requests begun here: at most once each
+        peer TEXT NOT NULL,
+        request BLOB NOT NULL,
+        begun INTEGER NOT NULL,
+        answer BLOB,                        -- NULL while it runs
+        PRIMARY KEY (peer, request)
+    ) WITHOUT ROWID;
+    CREATE TABLE asked (                    -- requests sent from here
+        request BLOB PRIMARY KEY,
+        peer TEXT NOT NULL,
+        message BLOB NOT NULL,
+        asked INTEGER NOT NULL,
+        deadline INTEGER NOT NULL,
+        answer BLOB,                        -- NULL while none came
+        answered INTEGER
+    ) WITHOUT ROWID;
+    CREATE TABLE certificates (x5t BLOB PRIMARY KEY, chain BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE grants (digest BLOB PRIMARY KEY, holder TEXT NOT NULL, encoded BLOB NOT NULL) WITHOUT ROWID;
+    """,
+)

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A state directory belongs to one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from sealway.errors import LocalMisuse
+
+_LOCK = "lock"
+
+
+class DirectoryLock:
+    """The exclusive lock on a directory, held until ``release`` or the end of the process, however it ends.
+
+    Args:
+        directory: made with mode 0700 if it is not there.
+        owner: what holds it, for the message to whoever comes second.
+
+    Raises:
+        LocalMisuse: another process holds it, or the directory cannot be used.
+    """
+
+    def __init__(self, directory: Path, owner: str) -> None:
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise LocalMisuse(f"cannot use {directory}: {error.strerror}") from None
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            hint = "stop it, or give this one a directory of its own"
+            raise LocalMisuse(f"another {owner} uses {directory}", hint=hint) from None
+
+    def release(self) -> None:
+        """Give the directory free. Calls after the first have no effect."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
