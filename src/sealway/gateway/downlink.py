@@ -27,6 +27,7 @@ _log = logging.getLogger("sealway.gateway.downlink")
 _CHUNK: Final = 100  # mailboxes of one long poll
 _SETTLE: Final = 0.05  # seconds: consents that come together restart the polls once
 _AWAY: Final = Backoff(0.2, 5.0)
+_OFFER: Final = 5.0  # seconds between offers of the same consent
 _RESTING: Final = Backoff(2.0, 300.0)
 _REFUSED: Final = Backoff(0.2, 60.0)
 _LATE: Final = 15.0  # seconds that a long poll may overrun its own time
@@ -46,6 +47,7 @@ class Downlink:
         self._wait = wait
         self._changed = asyncio.Event()
         self._full: set[str] = set()
+        self._offered: dict[str, float] = {}  # mailbox -> when its consent was offered again (monotonic)
         self._resting: dict[str, tuple[int, float]] = {}  # mailbox -> refusals in a row, not before (monotonic)
 
     def changed(self, mailbox: str) -> None:
@@ -73,6 +75,9 @@ class Downlink:
         now, clock = time.time(), time.monotonic()
         resting = {mailbox for mailbox, (_, until) in self._resting.items() if until > clock}
         consents = await self._queue.consents()
+        known = {consent.mailbox for consent in consents}
+        self._offered = {mailbox: when for mailbox, when in self._offered.items() if mailbox in known}
+        self._resting = {mailbox: rest for mailbox, rest in self._resting.items() if mailbox in known}
         return [c for c in consents if c.expires > now and c.mailbox not in self._full | resting]
 
     async def _poll_until_changed(self, chunks: Sequence[list[Consent]]) -> None:
@@ -99,25 +104,37 @@ class Downlink:
         failures = 0
         while not self._changed.is_set():
             try:
-                await self._collect([consent.mailbox for consent in chunk])
+                refused = await self._collect([consent.mailbox for consent in chunk])
                 failures = 0
-                for consent in chunk:
-                    self._resting.pop(consent.mailbox, None)
+                await self._sort_out(chunk, refused)
             except SealwayError as error:
                 failures += 1
                 self._note(error, failures)
-                refused = refused_for_good(upstream_status(error))
-                if refused:
-                    await self._offer_again(chunk)
-                await asyncio.sleep((_REFUSED if refused else _AWAY).seconds(failures))
+                await asyncio.sleep(await self._pause_after(error, chunk, failures))
 
-    async def _collect(self, mailboxes: list[str]) -> None:
-        """One long poll. Raises only SealwayErrors."""
+    async def _pause_after(self, error: SealwayError, chunk: list[Consent], failures: int) -> float:
+        if not refused_for_good(upstream_status(error)):
+            return _AWAY.seconds(failures)
+        await self._offer_again(chunk)
+        return _REFUSED.seconds(failures)
+
+    async def _sort_out(self, chunk: list[Consent], refused: frozenset[str]) -> None:
+        """After an answer: those it served are in good standing, those it did not need their consent there again."""
+        for consent in chunk:
+            if consent.mailbox not in refused:
+                self._resting.pop(consent.mailbox, None)
+        if refused:
+            await self._offer_again([consent for consent in chunk if consent.mailbox in refused])
+
+    async def _collect(self, mailboxes: list[str]) -> frozenset[str]:
+        """One long poll; the mailboxes that the hop did not serve in it, while it did others. Raises SealwayErrors."""
         try:
             async with asyncio.timeout(self._wait + _LATE):
                 items = await self._carrier.collect(mailboxes, wait=self._wait, most=BATCH)
+                refused: frozenset[str] = getattr(self._carrier, "refused_mailboxes", frozenset())
             if items:
                 await self._take(items, frozenset(mailboxes))
+            return refused
         except SealwayError:
             raise
         except Exception as error:  # a fault in a carrier must not end the collection
@@ -143,14 +160,27 @@ class Downlink:
     async def _offer_again(self, chunk: list[Consent]) -> None:
         """Give the hop the consents again, which it may have lost; let those rest that it refuses."""
         for consent in chunk:
-            try:
-                await self._carrier.publish_consent(consent.encoded)
-            except SealwayError as error:
-                if not refused_for_good(upstream_status(error)):
-                    break
-                self._rest(consent.mailbox)
+            if self._is_due(consent.mailbox) and not await self._offer(consent):
+                break
         if any(consent.mailbox in self._resting for consent in chunk):
             self._changed.set()
+
+    def _is_due(self, mailbox: str) -> bool:
+        now = time.monotonic()
+        due = now - self._offered.get(mailbox, -_OFFER) >= _OFFER
+        if due:
+            self._offered[mailbox] = now
+        return due
+
+    async def _offer(self, consent: Consent) -> bool:
+        """Offer one; False when the hop is away."""
+        try:
+            await self._carrier.publish_consent(consent.encoded)
+        except SealwayError as error:
+            if not refused_for_good(upstream_status(error)):
+                return False
+            self._rest(consent.mailbox)
+        return True
 
     def _rest(self, mailbox: str) -> None:
         refusals = self._resting.get(mailbox, (0, 0.0))[0] + 1

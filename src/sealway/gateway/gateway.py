@@ -7,8 +7,6 @@ It never holds an endpoint's key and never sees plaintext: it imports nothing th
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -26,6 +24,7 @@ from sealway.gateway.resources import Directory, Mailboxes, routes
 from sealway.gateway.server import CoapFace
 from sealway.gateway.uplink import Backoff, Uplink
 from sealway.gateway.watchers import Watchers
+from sealway.storage.directory import DirectoryLock
 from sealway.transports.coap_stack import StackLimits, loopback_address, open_server
 from sealway.transports.ports import Carrier
 
@@ -39,7 +38,9 @@ class GatewayConfig:
 
     Fields: ``state_dir`` belongs to one gateway at a time; ``host`` must be a loopback address until there is DTLS;
     ``port`` 0 takes a free one; ``uplink_uri`` is where the carrier leads, to refuse a gateway that would feed itself;
-    ``collect_seconds`` is the length of a long poll; ``backoff`` rules retries while the next hop is away.
+    ``collect_seconds`` is the length of a long poll; ``backoff`` rules retries while the next hop is away;
+    ``address_file`` is where the URI is written once the gateway is ready; ``log_file`` is where its log goes, or None
+    for standard error.
     """
 
     state_dir: Path
@@ -49,11 +50,8 @@ class GatewayConfig:
     uplink_uri: str | None = None
     collect_seconds: float = 30.0
     backoff: Backoff = field(default_factory=Backoff)
-
-
-def announce_ready(uri: str) -> None:
-    """Print the ready line, with the real port."""
-    print(f"ready gateway {uri}", flush=True)
+    address_file: Path | None = None
+    log_file: Path | None = None
 
 
 class Gateway:
@@ -68,7 +66,7 @@ class Gateway:
         """Let ``run`` finish."""
         self._stop.set()
 
-    async def run(self, ready: Callable[[str], None] = announce_ready) -> None:
+    async def run(self, ready: Callable[[str], None]) -> None:
         """Serve until ``stop`` or cancellation; ``ready`` gets the URI with the real port when devices may come.
 
         Raises LocalMisuse (not a loopback address, directory in use, a loop), StateLost (damaged queue),
@@ -76,9 +74,8 @@ class Gateway:
         """
         loopback_address(self._config.host)
         async with AsyncExitStack() as stack:
-            stack.callback(os.close, _lock(self._config.state_dir))
+            stack.callback(DirectoryLock(self._config.state_dir, "gateway").release)
             queue = DurableQueue(self._config.state_dir, self._config.limits)
-            queue.open()
             stack.push_async_callback(queue.close)
             works = Works(self._config, self._uplink, queue, Metrics(await queue.counters()))
             stack.push_async_callback(works.save_counters)
@@ -157,20 +154,6 @@ class Works:
     async def _metrics_text(self) -> str:
         gauges = await self._queue.held()
         return self.metrics.prometheus({**gauges, "observers": len(self._watchers)})
-
-
-def _lock(state_dir: Path) -> int:
-    """Create the directory if need be and lock it. Raises LocalMisuse if another gateway has it."""
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise LocalMisuse(
-            f"{state_dir} is in use by another gateway", hint="give each gateway a state directory of its own"
-        ) from error
-    return descriptor
 
 
 def _refuse_loop(own: str, uplink: str | None) -> None:

@@ -7,6 +7,7 @@ Nothing of it is kept in memory: a hub that is away for a day costs disk, not RA
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,36 +17,42 @@ from typing import Final
 
 from sealway.errors import RateLimited, TransportFailed
 from sealway.gateway.limits import Limits
-from sealway.gateway.writer import Writer
+from sealway.storage.store import Store
 from sealway.transports.ports import Collected, Deposit
 
 FILE_NAME: Final = "queue.sqlite"
 BATCH: Final = 100  # envelopes of one upstream call (the hop's own limit)
-_EXPIRE_STEP: Final = 1000  # rows looked at in one operation of expiry
 
 # A row of `held` counts each side, kept by triggers: true after every commit and every rollback.
 _SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS outbound (
+CREATE TABLE outbound (
   id INTEGER PRIMARY KEY AUTOINCREMENT, mailbox TEXT NOT NULL, digest BLOB NOT NULL, envelope BLOB NOT NULL,
   hops INTEGER NOT NULL, held_since REAL NOT NULL, retry_at REAL NOT NULL DEFAULT 0, UNIQUE (mailbox, digest));
-CREATE INDEX IF NOT EXISTS outbound_due ON outbound (retry_at, id);
-CREATE TABLE IF NOT EXISTS inbound (
+CREATE INDEX outbound_due ON outbound (retry_at, id);
+CREATE TABLE inbound (
   id INTEGER PRIMARY KEY AUTOINCREMENT, mailbox TEXT NOT NULL, digest BLOB NOT NULL, envelope BLOB NOT NULL,
   held_since REAL NOT NULL, UNIQUE (mailbox, digest));
-CREATE INDEX IF NOT EXISTS inbound_order ON inbound (mailbox, id);
-CREATE TABLE IF NOT EXISTS consents (mailbox TEXT PRIMARY KEY, consent BLOB NOT NULL, expires INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS held (side TEXT PRIMARY KEY, envelopes INTEGER NOT NULL, bytes INTEGER NOT NULL);
-INSERT OR IGNORE INTO held VALUES ('outbound', 0, 0), ('inbound', 0, 0);
-CREATE TRIGGER IF NOT EXISTS outbound_in AFTER INSERT ON outbound BEGIN
+CREATE INDEX inbound_order ON inbound (mailbox, id);
+CREATE TABLE consents (mailbox TEXT PRIMARY KEY, consent BLOB NOT NULL, expires INTEGER NOT NULL);
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+CREATE TABLE held (side TEXT PRIMARY KEY, envelopes INTEGER NOT NULL, bytes INTEGER NOT NULL);
+INSERT INTO held VALUES ('outbound', 0, 0), ('inbound', 0, 0);
+CREATE TRIGGER outbound_in AFTER INSERT ON outbound BEGIN
   UPDATE held SET envelopes = envelopes + 1, bytes = bytes + length(new.envelope) WHERE side = 'outbound'; END;
-CREATE TRIGGER IF NOT EXISTS outbound_out AFTER DELETE ON outbound BEGIN
+CREATE TRIGGER outbound_out AFTER DELETE ON outbound BEGIN
   UPDATE held SET envelopes = envelopes - 1, bytes = bytes - length(old.envelope) WHERE side = 'outbound'; END;
-CREATE TRIGGER IF NOT EXISTS inbound_in AFTER INSERT ON inbound BEGIN
+CREATE TRIGGER inbound_in AFTER INSERT ON inbound BEGIN
   UPDATE held SET envelopes = envelopes + 1, bytes = bytes + length(new.envelope) WHERE side = 'inbound'; END;
-CREATE TRIGGER IF NOT EXISTS inbound_out AFTER DELETE ON inbound BEGIN
+CREATE TRIGGER inbound_out AFTER DELETE ON inbound BEGIN
   UPDATE held SET envelopes = envelopes - 1, bytes = bytes - length(old.envelope) WHERE side = 'inbound'; END;
 """
+
+_EXPIRE: Final = {  # the expired ones among the 1000 oldest
+    "outbound": """DELETE FROM outbound WHERE id IN (
+      SELECT id FROM (SELECT id, held_since FROM outbound ORDER BY id LIMIT 1000) WHERE held_since < ?)""",
+    "inbound": """DELETE FROM inbound WHERE id IN (
+      SELECT id FROM (SELECT id, held_since FROM inbound ORDER BY id LIMIT 1000) WHERE held_since < ?)""",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +73,19 @@ class Consent:
 
 
 class DurableQueue:
-    """All operations run in the writer's thread and return after their commit. Times are Unix seconds.
+    """What changes something returns after its commit, which it shares with others. Times are Unix seconds.
 
-    Every method raises TransportFailed when the disk refuses the commit.
+    The caller holds the lock on the directory. The constructor raises StateLost if the database is damaged; every
+    method raises TransportFailed when the disk refuses.
     """
 
     def __init__(self, state_dir: Path, limits: Limits) -> None:
         self._limits = limits
-        self._writer = Writer(state_dir / FILE_NAME, _SCHEMA)
-
-    def open(self) -> None:
-        """Open the database. Raises StateLost if it is damaged."""
-        self._writer.open()
+        self._store = Store(state_dir / FILE_NAME, [_SCHEMA], "gateway")
 
     async def close(self) -> None:
-        """Finish what is queued and close the database."""
-        await self._writer.close()
+        """Commit what waits and close the database."""
+        await asyncio.to_thread(self._store.close)
 
     async def put(self, deposit: Deposit, now: float) -> bool:
         """Hold a deposit for the next hop; False if the same envelope is held for this mailbox already.
@@ -89,63 +93,63 @@ class DurableQueue:
         Raises TransportFailed when the queue is full.
         """
         most = self._limits.queue_bytes
-        return await self._writer.run(lambda database: _put(database, deposit, now, most))
+        return await self._store.write(lambda database: _put(database, deposit, now, most))
 
     async def next_batch(self, now: float) -> list[Outbound]:
         """The oldest envelopes that are due, at most 100."""
         query = "SELECT id, mailbox, envelope, hops FROM outbound WHERE retry_at <= ? ORDER BY retry_at, id LIMIT ?"
-        rows = await self._writer.run(lambda database: database.execute(query, (now, BATCH)).fetchall())
+        rows = await self._store.read(lambda database: database.execute(query, (now, BATCH)).fetchall())
         return [Outbound(row, Deposit(mailbox, envelope, hops)) for row, mailbox, envelope, hops in rows]
 
     async def settle(self, finished: Sequence[int], later: Sequence[int], retry_at: float) -> None:
         """Forget the rows that are finished; offer those of ``later`` again at ``retry_at``."""
-        await self._writer.run(lambda database: _settle(database, finished, later, retry_at))
+        await self._store.write(lambda database: _settle(database, finished, later, retry_at))
 
     async def next_due(self) -> float | None:
         """When the first outbound envelope is due, or None if there is none."""
         query = "SELECT min(retry_at) FROM outbound"
-        due: float | None = (await self._writer.run(lambda database: database.execute(query).fetchone()))[0]
+        due: float | None = (await self._store.read(lambda database: database.execute(query).fetchone()))[0]
         return due
 
     async def store(self, items: Sequence[Collected], now: float) -> None:
         """Hold what was collected for devices; the same envelope in the same mailbox once."""
         rows = [(item.mailbox, _digest(item.envelope), item.envelope, now) for item in items]
         insert = "INSERT OR IGNORE INTO inbound (mailbox, digest, envelope, held_since) VALUES (?, ?, ?, ?)"
-        await self._writer.run(lambda database: database.executemany(insert, rows).rowcount)
+        await self._store.write(lambda database: database.executemany(insert, rows).rowcount)
 
     async def waiting(self, mailbox: str, most: int) -> list[Collected]:
         """What waits for a device, the oldest first; ``sequence`` is the gateway's own."""
         query = "SELECT id, envelope FROM inbound WHERE mailbox = ? ORDER BY id LIMIT ?"
-        rows = await self._writer.run(lambda database: database.execute(query, (mailbox, most)).fetchall())
+        rows = await self._store.read(lambda database: database.execute(query, (mailbox, most)).fetchall())
         return [Collected(mailbox, row, envelope) for row, envelope in rows]
 
     async def acknowledge(self, mailbox: str, sequences: Iterable[int]) -> int:
         """Forget what a device holds durably; returns how many there were."""
         rows = [(sequence, mailbox) for sequence in sequences]
         delete = "DELETE FROM inbound WHERE id = ? AND mailbox = ?"
-        return max(0, await self._writer.run(lambda database: database.executemany(delete, rows).rowcount))
+        return max(0, await self._store.write(lambda database: database.executemany(delete, rows).rowcount))
 
     async def remember(self, consent: Consent) -> None:
         """Keep a consent that the next hop accepted. Raises RateLimited when too many are kept."""
         most = self._limits.consents
-        await self._writer.run(lambda database: _remember(database, consent, most))
+        await self._store.write(lambda database: _remember(database, consent, most))
 
     async def forget_consent(self, consent: Consent) -> None:
         """Collect no longer under exactly this consent."""
         delete = "DELETE FROM consents WHERE mailbox = ? AND consent = ?"
-        await self._writer.run(lambda database: database.execute(delete, (consent.mailbox, consent.encoded)).rowcount)
+        await self._store.write(lambda database: database.execute(delete, (consent.mailbox, consent.encoded)).rowcount)
 
     async def consents(self) -> list[Consent]:
         """All consents kept, expired ones included, by mailbox."""
         query = "SELECT mailbox, consent, expires FROM consents ORDER BY mailbox"
-        rows = await self._writer.run(lambda database: database.execute(query).fetchall())
+        rows = await self._store.read(lambda database: database.execute(query).fetchall())
         return [Consent(*row) for row in rows]
 
     async def full_inboxes(self) -> set[str]:
         """Mailboxes that hold so much for their device that nothing more should be collected for them."""
         query = "SELECT mailbox FROM inbound GROUP BY mailbox HAVING sum(length(envelope)) >= ?"
         most = self._limits.inbox_bytes
-        rows = await self._writer.run(lambda database: database.execute(query, (most,)).fetchall())
+        rows = await self._store.read(lambda database: database.execute(query, (most,)).fetchall())
         return {mailbox for (mailbox,) in rows}
 
     async def expire(self, now: float) -> tuple[int, int]:
@@ -156,7 +160,7 @@ class DurableQueue:
 
     async def _expire_side(self, side: str, horizon: float) -> int:
         dropped = 0
-        while step := await self._writer.run(lambda database: _expire_step(database, side, horizon)):
+        while step := await self._store.write(lambda database: _expire_step(database, side, horizon)):
             dropped += step
         return dropped
 
@@ -164,15 +168,15 @@ class DurableQueue:
         """Write counters down."""
         rows = list(values.items())
         upsert = "INSERT OR REPLACE INTO counters VALUES (?, ?)"
-        await self._writer.run(lambda database: database.executemany(upsert, rows).rowcount)
+        await self._store.write(lambda database: database.executemany(upsert, rows).rowcount)
 
     async def counters(self) -> dict[str, int]:
         """The counters as written last."""
-        return dict(await self._writer.run(lambda database: database.execute("SELECT * FROM counters").fetchall()))
+        return dict(await self._store.read(lambda database: database.execute("SELECT * FROM counters").fetchall()))
 
     async def held(self) -> dict[str, int]:
         """{"outbound_envelopes", "outbound_bytes", "inbound_envelopes", "inbound_bytes"}."""
-        return await self._writer.run(held_now)
+        return await self._store.read(held_now)
 
 
 def held_now(database: sqlite3.Connection) -> dict[str, int]:
@@ -211,6 +215,4 @@ def _remember(database: sqlite3.Connection, consent: Consent, most: int) -> None
 
 
 def _expire_step(database: sqlite3.Connection, side: str, horizon: float) -> int:
-    oldest = f"SELECT id, held_since FROM {side} ORDER BY id LIMIT {_EXPIRE_STEP}"
-    delete = f"DELETE FROM {side} WHERE id IN (SELECT id FROM ({oldest}) WHERE held_since < ?)"
-    return database.execute(delete, (horizon,)).rowcount
+    return database.execute(_EXPIRE[side], (horizon,)).rowcount

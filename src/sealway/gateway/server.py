@@ -108,7 +108,7 @@ class CoapFace:
             self._refuse(pipe, refusal)
         except SealwayError as error:
             self._refuse(pipe, refusal_of(error))
-        except Exception:
+        except Exception:  # noqa: BLE001 - a fault here is answered with 5.00 and leaves the others alone
             _log.exception("a request failed in the gateway")
             self._refuse(pipe, Refusal(INTERNAL, "failed inside"))
 

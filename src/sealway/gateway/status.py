@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from sealway.errors import StateLost
 from sealway.gateway.queue import FILE_NAME, held_now
+from sealway.storage.store import connect_readonly
 
 
 def gateway_status(state_dir: Path) -> dict[str, Any]:
@@ -28,17 +30,14 @@ def gateway_status(state_dir: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=2.0)
-    try:
+    with closing(connect_readonly(path)) as database:
+        database.execute("BEGIN")  # one snapshot for all
         if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'held'").fetchone() is None:
             return _status({}, 0, {})  # killed before its first commit
-        database.execute("BEGIN")  # one snapshot for all three
         held = held_now(database)
         (consents,) = database.execute("SELECT count(*) FROM consents").fetchone()
         counters = dict(database.execute("SELECT name, value FROM counters").fetchall())
         return _status(held, consents, counters)
-    finally:
-        database.close()
 
 
 def _status(held: dict[str, int], consents: int, counters: dict[str, int]) -> dict[str, Any]:

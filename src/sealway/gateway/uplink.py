@@ -37,7 +37,7 @@ class Backoff:
 
     def seconds(self, failures: int) -> float:
         """How long to wait after this many failures in a row (1, 2, …)."""
-        return min(self.longest, self.first * 2.0 ** min(failures - 1, 30)) * random.uniform(0.5, 1.0)
+        return min(self.longest, self.first * 2.0 ** min(failures - 1, 30)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
 
 
 def refused_for_good(status: int) -> bool:

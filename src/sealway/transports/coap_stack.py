@@ -115,7 +115,7 @@ class _Endpoint(MessageInterfaceUDP6):  # type: ignore[misc]
     def datagram_msg_received(self, data: bytes, ancdata: Any, flags: int, address: Any) -> None:
         try:
             super().datagram_msg_received(data, ancdata, flags, address)
-        except Exception as error:  # whatever a stranger's bytes raise in the parser stays here
+        except Exception as error:  # noqa: BLE001 - whatever a stranger's bytes raise in the parser stays here
             self.count("coap_malformed_datagrams")
             _log.debug("dropped a datagram of %d bytes: %r", len(data), error)
 

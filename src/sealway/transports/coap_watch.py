@@ -87,7 +87,7 @@ class MailboxWatch:
         try:
             interface = await self._lane.context.find_remote_and_interface(message)
             interface.request(pipe)
-        except Exception as error:  # whatever the stack raises, the loop goes on
+        except Exception as error:  # noqa: BLE001 - whatever the stack raises, the loop goes on
             self._fail(error)
 
     def _drop_interest(self) -> None:
