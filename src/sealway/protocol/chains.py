@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sealway.errors import GapTooLarge, NotAuthentic, Replayed
-from sealway.wire.envelope import Opener
+from sealway.wire.header import Opener
 from sealway.protocol import schedule
 from sealway.protocol.policy import Policy
 

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from sealway.crypto.keys import generate_scalar, public_x
 from sealway.crypto.ports import Random
 from sealway.crypto.secret import Secret
-from sealway.wire.bundle import BundleClaims, merkle_root
 from sealway.protocol.policy import DAY_MS
+from sealway.wire.address import MailboxAddress, Name
+from sealway.wire.bundle import BundleClaims
+from sealway.wire.merkle import merkle_root
 
 ONE_TIME_KEYS = 64
 REPLENISH_BELOW = 16
@@ -36,7 +38,7 @@ def make_prekeys(random: Random, *, count: int = ONE_TIME_KEYS) -> PrekeySecrets
 
 
 def bundle_claims(
-    secrets: PrekeySecrets, *, bundle_id: bytes, name: str, address: str, sequence: int, agreement_key: bytes, now_s: int
+    secrets: PrekeySecrets, *, bundle_id: bytes, name: Name, mailbox: MailboxAddress, sequence: int, agreement_key: bytes, now_s: int
 ) -> tuple[BundleClaims, tuple[bytes, ...]]:  # fmt: skip
     """Return what is to be signed, and the public one-time keys in index order.
 
@@ -48,7 +50,7 @@ def bundle_claims(
     claims = BundleClaims(
         bundle_id=bundle_id,
         name=name,
-        address=address,
+        mailbox=mailbox,
         sequence=sequence,
         suites=(1,),
         agreement_key=agreement_key,

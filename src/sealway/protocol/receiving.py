@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sealway.errors import GapTooLarge, NotAuthentic, PeerForked, Replayed
-from sealway.wire.envelope import Opener
+from sealway.wire.header import Opener
 from sealway.wire.message import Receipt
 from sealway.protocol import schedule
 from sealway.protocol.chains import Candidate, Chain, Epoch, Step, find_named, find_unnamed, on_chain, on_new_epoch, on_reseed

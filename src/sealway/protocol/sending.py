@@ -14,7 +14,7 @@ from sealway.crypto.keys import agree, generate_scalar, public_x
 from sealway.crypto.ports import Random
 from sealway.crypto.secret import Secret
 from sealway.errors import LocalMisuse, PeerForked, StateLost
-from sealway.wire.envelope import Opener
+from sealway.wire.header import Opener
 from sealway.wire.message import Receipt
 from sealway.protocol import schedule
 from sealway.protocol.ranges import Range, RangeSet

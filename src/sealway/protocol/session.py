@@ -27,7 +27,8 @@ from sealway.errors import (
     SealwayError,
     StateLost,
 )
-from sealway.wire.envelope import Claims, Envelope, Opener, StartHeader, enc_structure, nonce, protected_bytes
+from sealway.wire.envelope import Envelope, enc_structure, nonce, protected_bytes
+from sealway.wire.header import Claims, Opener, StartHeader
 from sealway.wire.message import CODE_EMPTY, FirstIdentity, Freshness, Message, Receipt
 from sealway.protocol import schedule
 from sealway.protocol.chains import Candidate, Epoch, Step

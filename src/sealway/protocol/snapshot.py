@@ -105,7 +105,7 @@ def _epoch(e: Epoch) -> list[Any]:
 
 def _to_epoch(fields: list[Any]) -> Epoch:
     x, first, root, next_j, chains, roots, superseded = fields
-    restored = [Chain(*c[:5], _to_pairs(c[5])) for c in chains]
+    restored = [Chain(s, j, salt, n, key, _to_pairs(skipped)) for s, j, salt, n, key, skipped in chains]
     return Epoch(x, first, root, next_j, restored, _to_pairs(roots), superseded)
 
 

@@ -16,7 +16,7 @@ from datetime import timedelta
 from sealway.sdk.executor import DEFAULT_MAX_AGE, Command, Handler
 from sealway.sdk.role import Role
 from sealway.wire.address import Name
-from sealway.wire.envelope import Claims
+from sealway.wire.header import Claims
 from sealway.wire.message import CODE_POST, FirstIdentity, Message
 
 

@@ -43,7 +43,8 @@ from sealway.storage.directory import DirectoryLock
 from sealway.storage.store import Store
 from sealway.transports.ports import Carrier, Collected, Deposit
 from sealway.wire.address import Name
-from sealway.wire.envelope import Claims, Envelope
+from sealway.wire.envelope import Envelope
+from sealway.wire.header import Claims
 from sealway.wire.message import FirstIdentity, Message
 
 log = logging.getLogger(__name__)
@@ -187,7 +188,7 @@ class Endpoint:
 
     async def _room(self) -> None:
         """Wait until the outbox has room: the sender is slowed to the pace of the hops."""
-        while len(self.outbox) >= OUTBOX_ENVELOPES or self.outbox.bytes >= OUTBOX_BYTES:
+        while len(self.outbox) >= OUTBOX_ENVELOPES or self.outbox.size >= OUTBOX_BYTES:
             self.check_alive()
             await asyncio.sleep(0.05)
 

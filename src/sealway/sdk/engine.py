@@ -23,7 +23,8 @@ from sealway.sdk.clock import Clock
 from sealway.sdk.journal import Journal
 from sealway.sdk.outbox import Outbox
 from sealway.sdk.sessions import Held, Sessions
-from sealway.wire.envelope import Claims, Envelope
+from sealway.wire.envelope import Envelope
+from sealway.wire.header import Claims
 from sealway.wire.message import CODE_EMPTY, FirstIdentity, Message
 
 _SENT = "INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"

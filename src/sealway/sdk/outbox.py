@@ -50,7 +50,7 @@ class Outbox:
         return len(self._items)
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         """Sum of the sizes of all envelopes held."""
         return self._bytes
 
