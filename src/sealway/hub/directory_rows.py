@@ -11,7 +11,7 @@ KEY_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class StoredBundle:
-    """A verified bundle as it is kept; ``one_time`` is all its one-time public keys, handed out or not, 32 bytes each."""
+    """A verified bundle as it is kept; ``one_time`` is all its one-time public keys, 32 bytes each."""
 
     hash: bytes
     name: str
@@ -57,7 +57,7 @@ def bundle_by_hash(db: sqlite3.Connection, digest: bytes, now: int) -> StoredBun
 
 
 def keep_bundle(db: sqlite3.Connection, bundle: StoredBundle, most: int) -> None:
-    """Keep a bundle as the newest of its name, with its one-time keys instead of the older ones; ``most`` bundles in all."""
+    """Keep a bundle as the newest of its name, its one-time keys instead of the older ones; ``most`` in all."""
     db.execute(
         "INSERT INTO bundles (hash, name, sequence, encoded, one_time, expires) VALUES (?, ?, ?, ?, ?, ?)",
         (bundle.hash, bundle.name, bundle.sequence, bundle.encoded, bundle.one_time, bundle.expires),

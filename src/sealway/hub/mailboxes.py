@@ -12,6 +12,7 @@ import hashlib
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Final, TypeAlias
 
 from sealway.errors import NotAuthorized, NotFound, RateLimited, SealwayError, Stale, TooLarge, codes_of
@@ -201,9 +202,10 @@ class Mailboxes:
         allowed, refused = _sorted_out(db, caller, mailboxes, now)
         # Each mailbox gets its share, so that one that is never acknowledged does not hide the others.
         share, share_bytes = (max(1, most // len(allowed)), self._limits.body_bytes // len(allowed))
-        held = [row for box in allowed for row in mailbox_rows.waiting(db, box, now, share, share_bytes)]
-        held.sort(key=lambda row: row[1])
-        return Found(_within(held[:most], self._limits.body_bytes), refused)
+        by_box = [mailbox_rows.waiting(db, box, now, share, share_bytes) for box in allowed]
+        in_turn = [row for turn in zip_longest(*by_box) for row in turn if row is not None]
+        held = _within(in_turn[:most], self._limits.body_bytes)
+        return Found(sorted(held, key=lambda row: row[1]), refused)
 
 
 def status_of(verdict: Verdict) -> tuple[int, str]:
@@ -214,7 +216,7 @@ def status_of(verdict: Verdict) -> tuple[int, str]:
 def _sorted_out(
     db: sqlite3.Connection, caller: Caller, mailboxes: Sequence[str], now: int
 ) -> tuple[list[str], list[str]]:
-    """Return (those that the caller may collect, the others). Raises NotAuthorized or NotFound if it may collect none."""
+    """Return (those that the caller may collect, the others). Raises NotAuthorized, NotFound if it is none."""
     permitted = [box for box in dict.fromkeys(mailboxes) if _may_collect(db, caller, box, now)]
     allowed = [box for box in permitted if mailbox_rows.load_of(db, box) is not None]
     if permitted and not allowed:

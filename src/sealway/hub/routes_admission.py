@@ -37,7 +37,7 @@ _TOKEN_SCHEMA: Final = {
 @router.post(
     "/token",
     summary="Get an access token",
-    description="OAuth 2.0 client credentials with a signed assertion (RFC 6749 §4.4, RFC 7523). Errors: RFC 6749 §5.2.",
+    description="OAuth 2.0 client credentials with a signed assertion (RFC 6749 §4.4, RFC 7523).",
     openapi_extra={"requestBody": {"required": True, "content": {FORM: {"schema": _FORM_SCHEMA}}}},
     responses={200: {"description": "a bearer token", "content": {"application/json": {"schema": _TOKEN_SCHEMA}}}},
 )

@@ -56,7 +56,7 @@ async def deposits(request: Request, hub: HubOf, caller: CallerOf) -> Response:
 @router.post(
     "/collect",
     summary="Collect what waits",
-    description=f"Long poll. Mailboxes that the caller may not collect are named in the header {REFUSED}; 403 if all are.",
+    description=f"Long poll. Mailboxes that the caller may not collect stand in the header {REFUSED}; 403 if all do.",
     response_class=Response,
     openapi_extra=takes(CBOR, "CollectRequest"),
     responses={200: gives(CBOR, "Collected")},
