@@ -12,10 +12,10 @@ import cbor2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_strategies import cbor_values
 
 from sealway.errors import Malformed, TooLarge
 from sealway.wire import cbor
+from tests.wire.wire_strategies import cbor_values
 
 # RFC 8949 appendix A, as far as Sealway uses CBOR.
 ACCEPTED = [

@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 from pycose.keys.keyparam import KpBaseIV
 from pycose.keys.symmetric import SymmetricKey
 from pycose.messages.enc0message import Enc0Message
-from wire_samples import FULL, filled
-from wire_strategies import envelopes, kids, uint32
 
 from sealway.errors import Malformed, TooLarge
 from sealway.wire import cbor
@@ -29,6 +27,8 @@ from sealway.wire.envelope import (
     protected_bytes,
 )
 from sealway.wire.header import Claims, Opener, StartHeader
+from tests.wire.wire_samples import FULL, filled
+from tests.wire.wire_strategies import envelopes, kids, uint32
 
 TAG = 8
 

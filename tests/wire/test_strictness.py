@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from wire_samples import EVERY_SAMPLE
-from wire_strategies import CODECS, Codec, cbor_values
 
 from sealway.errors import Malformed, TooLarge
 from sealway.wire import cbor
 from sealway.wire.message import Message
 from sealway.wire.options import decode_options
+from tests.wire.wire_samples import EVERY_SAMPLE
+from tests.wire.wire_strategies import CODECS, Codec, cbor_values
 
 each_codec = pytest.mark.parametrize("codec", CODECS, ids=repr)
 quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

@@ -92,8 +92,6 @@ def _loaded(data: bytes) -> Any:
             allow_indefinite=False,
             allow_duplicate_keys=False,
         )
-    except Malformed:
-        raise
     except Exception as error:  # cbor2 raises many kinds on hostile input; they mean one thing
         raise Malformed("not well-formed CBOR within the allowed depth and types") from error
 

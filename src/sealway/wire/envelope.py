@@ -181,10 +181,7 @@ def _decode_general(data: bytes) -> Envelope:
     shape.fields(unprotected, "unprotected header", ())
     header = _decode_header(protected)
     shape.bstr(ciphertext, "ciphertext", 1, MAX_ENVELOPE_BYTES)
-    envelope = Envelope(header.pop(LABEL_KID), _number(header.pop(LABEL_PARTIAL_IV)), ciphertext, **_named(header))
-    if envelope.protected != protected:
-        raise Malformed("protected header: not in its one encoding")
-    return envelope
+    return Envelope(header[LABEL_KID], _number(header[LABEL_PARTIAL_IV]), ciphertext, **_named(header))
 
 
 def _decode_header(protected: bytes) -> dict[int, Any]:

@@ -58,8 +58,8 @@ class Scope:
 class GrantClaims:
     """What is granted, to whom, where, and how long.
 
-    Fields: ``issuer`` the owner's domain; ``holder`` the endpoint that may; ``audience`` 1 to 16 texts, each the name of
-    a device or ``every_device(domain)``; ``expires``, ``not_before``, ``issued`` seconds since the Unix epoch;
+    Fields: ``issuer`` the owner's domain; ``holder`` the endpoint that may; ``audience`` 1 to 16 texts, each a
+    device's name or ``every_device(domain)``; ``expires``, ``not_before``, ``issued`` seconds since the Unix epoch;
     ``grant_id`` 16 bytes; ``holder_x`` and ``holder_y`` the coordinates (32 bytes each) of the holder's certified key;
     ``scopes`` 1 to 32, distinct.
     """

@@ -25,7 +25,7 @@ class Receipt:
     """A sealed acknowledgement: everything up to ``number`` was opened, except the ranges.
 
     Fields: ``number`` the highest number acknowledged; ``tag`` 4 bytes; ``missing`` ranges not opened yet; ``gone``
-    ranges that can no longer be opened (their keys were evicted). Both together have at most 8 ranges, all below ``number``.
+    ranges that can no longer be opened (their keys were evicted). Together at most 8 ranges, all below ``number``.
     """
 
     number: int
