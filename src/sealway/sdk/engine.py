@@ -29,8 +29,8 @@ from sealway.wire.message import CODE_EMPTY, FirstIdentity, Message
 
 _SENT = "INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _INBOX = (
-    "INSERT INTO inbox (id, peer, via, session, number, received, sent_at, expires, envelope_bytes, message_bytes, message)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO inbox (id, peer, via, session, number, received, sent_at, expires, envelope_bytes, message_bytes, event, message)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 
@@ -175,7 +175,8 @@ class Engine:
         expires = envelope.claims.expires if envelope.claims is not None else None
         received = Received(session.peer, message, opened.identity, session.hash, now_ms, self._last_row, expires)
         origin = (session.peer, session.hash, opened.identity.session, opened.identity.number)
-        sizes = (len(envelope.encode()), opened.message_bytes)
+        event = message.code < 0x40 and message.request_id is None
+        sizes = (len(envelope.encode()), opened.message_bytes, event)
         self.journal.note(_INBOX, self._last_row, *origin, now_ms, message.sent_at, expires, *sizes, message.encode())
         self.journal.count("opened")
         self.journal.then(lambda: self._deliver(received))

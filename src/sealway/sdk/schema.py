@@ -83,6 +83,7 @@ SCRIPTS: Final = (
         expires INTEGER,                    -- seconds; after this it must not be acted on
         envelope_bytes INTEGER NOT NULL,
         message_bytes INTEGER NOT NULL,
+        event INTEGER NOT NULL,             -- 1: neither a request nor a response
         message BLOB                        -- NULL once handled
     );
     CREATE INDEX inbox_waiting ON inbox (id) WHERE message IS NOT NULL;
