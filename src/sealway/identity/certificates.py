@@ -114,10 +114,10 @@ def read_certificate(der: bytes) -> Certificate:
         parsed = x509.load_der_x509_certificate(der)
         # Lazily parsed parts are read here, so that nothing fails to parse later.
         extensions = list(parsed.extensions)
-        canonical = parsed.public_bytes(Encoding.DER)
+        check_encoding("a certificate", der, parsed)
         subject_key = parsed.public_key()
         _ = parsed.subject, parsed.issuer, parsed.not_valid_before_utc, parsed.not_valid_after_utc
-    _check_form(parsed, canonical == der)
+    _check_form(parsed)
     _check_extensions(extensions)
     return Certificate(der, VerifyingKey.from_certificate_key(subject_key), parsed)
 
@@ -214,22 +214,26 @@ def names_in(alternative: x509.SubjectAlternativeName, what: str) -> tuple[Name,
     return Name.parse(uris[0]), bool(hosts)
 
 
+def check_encoding(what: str, der: bytes, parsed: x509.Certificate | x509.CertificateSigningRequest) -> None:
+    """RFC 5280 §4.1: it is in DER, so that it has one encoding and x5t has one value. Raises Malformed."""
+    # The last octets are the signature's bit string, whose count of unused bits (X.690 §8.6.2) the parser lets vary.
+    if parsed.public_bytes(Encoding.DER) != der or not der.endswith(b"\0" + parsed.signature):
+        raise Malformed(f"{what} is not in DER")
+
+
 @contextmanager
 def malformed_unless_readable(what: str) -> Iterator[None]:
     """Turn whatever the X.509 parser raises into Malformed."""
     try:
         yield
-    except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm, Warning):  # a warning where those are errors
         raise Malformed(f"{what} cannot be read") from None
     except (x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         raise Malformed(f"{what} cannot be read") from None
 
 
-def _check_form(parsed: x509.Certificate, canonical: bool) -> None:
-    # RFC 5280 §4.1: DER, so that a certificate has one encoding and x5t one value.
-    if not canonical:
-        raise Malformed("a certificate is not in DER")
-    # §4.1.2.1: version 3, since there are extensions.
+def _check_form(parsed: x509.Certificate) -> None:
+    # RFC 5280 §4.1.2.1: version 3, since there are extensions.
     if parsed.version is not x509.Version.v3:
         raise Malformed("a certificate is not of version 3")
     # §4.1.2.2: a positive serial number of at most 20 bytes.

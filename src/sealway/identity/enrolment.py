@@ -2,8 +2,8 @@
 """The enrolment: all that the owner hands to a new member, in one file. Nothing in it is secret.
 
 Invariant: an Enrolment was signed by a grant key of the root document that is in it, and certifies the key of the
-member who opens it. Trust in that root document comes first and from elsewhere: ``read_root`` gives it out unverified, for
-``verify_root`` (a fingerprint that the owner told) or ``trust_root_on_first_use``.
+member who opens it. Trust in that root document comes first and from elsewhere: ``read_root`` gives it out
+unverified, for ``verify_root`` (a fingerprint that the owner told) or ``trust_root_on_first_use``.
 
 The file is a COSE_Sign1 (typ "application/sealway-enrolment+cbor", key named by kid) over a CBOR map:
 {1: 1, 2: root document bstr, 3: [+ certificate bstr], 4: hub address tstr, ? 5: [gateway's name tstr, address tstr],
@@ -62,7 +62,8 @@ class EnrolmentClaims:
     """What an enrolment says.
 
     Fields: ``root_document`` encoded; ``chain`` DER, leaf first; ``hub`` https://HOST[:PORT]; ``gateway`` None for
-    members that reach the hub by themselves; ``grants`` encoded; ``peers`` whom the member talks to; ``issued`` Unix seconds.
+    members that reach the hub by themselves; ``grants`` encoded; ``peers`` whom the member talks to; ``issued`` Unix
+    seconds.
     """
 
     root_document: bytes = field(repr=False)

@@ -27,6 +27,7 @@ from sealway.identity.certificates import (
     SERVER_ROLES,
     Certificate,
     check_authority,
+    check_encoding,
     malformed_unless_readable,
     names_in,
     purposes_of,
@@ -76,10 +77,8 @@ def verify_csr(der: bytes) -> tuple[Name, VerifyingKey]:
     with malformed_unless_readable("a certificate request"):
         request = x509.load_der_x509_csr(der)
         extensions = request.extensions
-        canonical = request.public_bytes(Encoding.DER)
+        check_encoding("a certificate request", der, request)
         public, valid = request.public_key(), request.is_signature_valid
-    if canonical != der:
-        raise Malformed("a certificate request is not in DER")
     if request.signature_algorithm_oid != SignatureAlgorithmOID.ECDSA_WITH_SHA256:
         raise Malformed("a certificate request is not signed with ECDSA and SHA-256")
     key = VerifyingKey.from_certificate_key(public)

@@ -131,12 +131,13 @@ def verify_root(
         NotTrusted: another domain, not newer, expired, no quorum, or another fingerprint.
         LocalMisuse: neither ``pinned`` nor ``fingerprint``, or both.
     """
-    if (pinned is None) == (fingerprint is None):
-        raise LocalMisuse("a root document is verified by the one before it, or by its fingerprint")
-    if fingerprint is not None:
-        root = recall_root(encoded, fingerprint)
-    elif pinned is not None:
-        root = pinned if encoded == pinned.encoded else _successor(encoded, pinned)
+    match pinned, fingerprint:
+        case OwnerRoot(), None:
+            root = pinned if encoded == pinned.encoded else _successor(encoded, pinned)
+        case None, bytes():
+            root = recall_root(encoded, fingerprint)
+        case _:
+            raise LocalMisuse("a root document is verified by the one before it, or by its fingerprint")
     root.demand_current(now, now_is_floor=now_is_floor)
     return root
 

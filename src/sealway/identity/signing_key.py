@@ -59,7 +59,7 @@ class SigningKey(ec.EllipticCurvePrivateKey):
         """Refuse."""
         self._refuse()
 
-    def private_bytes(self, encoding: object, format: object, encryption_algorithm: object) -> bytes:
+    def private_bytes(self, encoding: object, format: object, encryption_algorithm: object) -> bytes:  # noqa: A002
         """Refuse."""
         self._refuse()
 
