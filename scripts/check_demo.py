@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fail unless a demo's out.json shows that every promise held.
+
+Usage: check_demo.py OUT.json DEVICES MESSAGES
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROLES = {"hub", "gateway", "device", "application"}
+
+
+def broken_promises(out: dict[str, Any], expected: int) -> Iterator[str]:
+    """Yield a line for each thing in the demo's result that is not as promised; ``expected`` counts the readings."""
+    if out["ok"] is not True:
+        yield "the demo itself says that it is not ok"
+    for count, value in (("sent", expected), ("delivered", expected), ("lost", 0), ("duplicates", 0)):
+        if out[count] != value:
+            yield f"{count} is {out[count]}, and must be {value}"
+    commands = out["commands"]
+    if not 0 < commands["sent"] == commands["executed"] == commands["answered"]:
+        yield f"not every command was executed once and answered: {commands}"
+    if {restart["role"] for restart in out["restarts"]} != ROLES:
+        yield f"not every role was killed: {out['restarts']}"
+    for restart in out["restarts"]:
+        if restart["signal"] != 9 or restart["in_flight"] < 1 or restart["pid_before"] == restart["pid_after"]:
+            yield f"not a kill with something in flight: {restart}"
+
+
+def main(path: str, devices: str, messages: str) -> int:
+    """Print what is broken; return 1 if anything is, else 0."""
+    out = json.loads(Path(path).read_text(encoding="utf-8"))
+    broken = list(broken_promises(out, int(devices) * int(messages)))
+    for line in broken:
+        print(f"error: {line}")
+    if not broken:
+        print(
+            f"the demo holds: {out['delivered']} readings delivered, {len(out['restarts'])} kills, no loss, no repeat"
+        )
+    return int(bool(broken))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
