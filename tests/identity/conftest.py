@@ -1,16 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the helper module beside this file importable, and gives tests one small domain."""
+"""One small domain for all tests of identity."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from small_domain import SmallDomain
+from tests.identity.small_domain import SmallDomain
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_domain import DAY, NOW, SmallDomain, name, seeded, signer
 
 from sealway.crypto.keys import generate_scalar, public_x
 from sealway.crypto.ports import Signer
@@ -20,6 +19,7 @@ from sealway.wire.address import MailboxAddress, Name
 from sealway.wire.bundle import BundleClaims, Offer, OneTimeKey, Publication, SignedBundle
 from sealway.wire.cose import TYP_BUNDLE, KeyRef, Sign1, X5chain, X5t, sign1_to_be_signed
 from sealway.wire.merkle import merkle_path, merkle_root
+from tests.identity.small_domain import DAY, NOW, SmallDomain, name, seeded, signer
 
 METER = name("meter-1")
 KEYS = tuple(public_x(generate_scalar(seeded(f"one-time {i}"))) for i in range(5))
@@ -152,7 +152,8 @@ class TestRefusals:
     @pytest.mark.parametrize("field", ["agreement_key", "signed_prekey"])
     def test_refuses_keys_off_the_curve(self, domain: SmallDomain, field: str) -> None:
         credential, key = domain.credential("meter-1")
-        encoded = sign_bundle(claims_of(**{field: OFF_CURVE}), credential, key)
+        changes: dict[str, Any] = {field: OFF_CURVE}
+        encoded = sign_bundle(claims_of(**changes), credential, key)
         with pytest.raises(NotAuthentic, match="curve"):
             verify_bundle(encoded, credential, NOW)
 

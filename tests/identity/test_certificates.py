@@ -17,12 +17,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
-from small_domain import DAY, NOW, SmallDomain, forge, name, seeded, signer
 
 from sealway.errors import LocalMisuse, Malformed, NotAuthentic, NotTrusted, PeerMisbehaved, SealwayError, TooLarge
 from sealway.identity.certificates import MAX_CERTIFICATE_BYTES, read_certificate
 from sealway.identity.credentials import Credential, verify_chain
 from sealway.identity.issuing import BACKDATED_SECONDS, self_signed_ca
+from tests.identity.small_domain import DAY, NOW, SmallDomain, forge, name, seeded, signer
 
 URI = x509.UniformResourceIdentifier
 GOOD_NAME = URI("sealway://building.example/device/d")
@@ -345,7 +345,7 @@ class TestProof:
     def test_a_credential_cannot_be_altered(self, domain: SmallDomain) -> None:
         real = verify_chain([domain.forged()], domain.root, NOW)
         with pytest.raises((ValueError, TypeError)):
-            replace(real, name=name("other"))
+            replace(real, name=name("other"))  # type: ignore[call-arg]
 
 
 def anchor(pathlen: int, **changes: Any) -> bytes:

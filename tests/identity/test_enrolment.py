@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_domain import DAY, NOW, SmallDomain, name, seeded, signer
 
 from sealway.crypto.ports import Signer
 from sealway.errors import LocalMisuse, Malformed, NotAuthentic, NotAuthorized, NotTrusted, PeerMisbehaved
@@ -25,6 +24,7 @@ from sealway.identity.grants import issue_grant
 from sealway.identity.root import verify_root
 from sealway.wire import cbor
 from sealway.wire.cose import TYP_ENROLMENT, TYP_GRANT, Kid, Sign1, X5t, sign1_to_be_signed
+from tests.identity.small_domain import DAY, NOW, SmallDomain, name, seeded, signer
 
 APP = name("app", "application")
 ROOF = NextHop(name("roof", "gateway"), "coap://[::1]:5683")

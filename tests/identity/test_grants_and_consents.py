@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_domain import DAY, NOW, SmallDomain, name, seeded, signer
 
 from sealway.crypto.ports import Signer
 from sealway.errors import LocalMisuse, Malformed, NotAuthentic, NotAuthorized, NotTrusted, PeerMisbehaved
@@ -19,6 +18,7 @@ from sealway.identity.grants import Grant, issue_grant, verify_grant
 from sealway.wire.consent import ConsentClaims, SignedConsent
 from sealway.wire.cose import TYP_CONSENT, TYP_GRANT, Kid, Sign1, X5t, sign1_to_be_signed
 from sealway.wire.grant import GrantClaims, Scope, SignedGrant, every_device
+from tests.identity.small_domain import DAY, NOW, SmallDomain, name, seeded, signer
 
 VALVE = name("valve-1")
 GATEWAY = name("roof", "gateway")

@@ -17,12 +17,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
-from small_domain import DAY, NOW, SmallDomain, name, seeded, signer
 
 from sealway.errors import LocalMisuse, Malformed, NotAuthentic, NotTrusted, TooLarge
 from sealway.identity.credentials import verify_chain
 from sealway.identity.issuing import issue_certificate, make_csr, self_signed_ca, verify_csr
 from sealway.identity.signing_key import SigningKey
+from tests.identity.small_domain import DAY, NOW, SmallDomain, name, seeded, signer
 
 METER = name("meter-1")
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_domain import DAY, NOW, SmallDomain, name, seeded, signer
 
 from sealway.crypto.keys import SoftSigner
 from sealway.errors import LocalMisuse, Malformed, NotTrusted, PeerMisbehaved
@@ -18,6 +17,7 @@ from sealway.identity.issuing import self_signed_ca
 from sealway.identity.root import OwnerRoot, recall_root, sign_root, trust_root_on_first_use, verify_root
 from sealway.wire.cose import TYP_ROOT, Kid, Sign, SignerSignature, sign_to_be_signed
 from sealway.wire.root_document import Authority, RootClaims, SignedRoot
+from tests.identity.small_domain import DAY, NOW, SmallDomain, name, seeded, signer
 
 OWNERS = [signer(f"owner {i}") for i in range(4)]
 
@@ -63,9 +63,10 @@ class TestFirst:
             recall_root(domain.root_document, domain.root.fingerprint[:16])
 
     def test_needs_a_pin_or_a_fingerprint(self, domain: SmallDomain) -> None:
-        for arguments in ({}, {"pinned": domain.root, "fingerprint": domain.root.fingerprint}):
+        both: dict[str, Any] = {"pinned": domain.root, "fingerprint": domain.root.fingerprint}
+        for arguments in ({}, both):
             with pytest.raises(LocalMisuse):
-                verify_root(domain.root_document, now=NOW, **arguments)  # type: ignore[arg-type]
+                verify_root(domain.root_document, now=NOW, **arguments)
 
     def test_refuses_a_signature_by_another_key(self, domain: SmallDomain) -> None:
         with pytest.raises(NotTrusted, match="0 valid signatures"):

@@ -25,12 +25,9 @@ def read_private(path: Path, *, limit: int) -> bytes:
         StateLost: larger than ``limit``.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        content = _read(path, limit + 1)
     except OSError as error:
         raise LocalMisuse(f"cannot read {path}: {_reason(error)}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        _check_private(path, os.fstat(descriptor))
-        content = file.read(limit + 1)
     if len(content) > limit:
         raise StateLost(f"{path} is larger than {limit} bytes")
     return content
@@ -54,6 +51,17 @@ def replace_private(path: Path, content: bytes, *, check: Callable[[], None]) ->
             os.fsync(directory)
     except OSError as error:
         raise LocalMisuse(f"cannot write {path}: {_reason(error)}") from None
+
+
+def _read(path: Path, most: int) -> bytes:
+    # Not blocking, so that a pipe in the file's place is seen for what it is.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        _check_private(path, os.fstat(descriptor))
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(most)
+    finally:
+        os.close(descriptor)
 
 
 def _check_private(path: Path, status: os.stat_result) -> None:
