@@ -78,6 +78,8 @@ class Engine:
         self._deliver = deliver
         self._report = report
         self._last_row = 0
+        self.on_sealed: Callable[[FirstIdentity, bytes], None] | None = None
+        """For tracing: called with the session, number and bytes of each envelope once it is durable."""
         self.gone: list[tuple[Held, tuple[Range, ...]]] = []
         """Own messages that a peer can no longer open under their numbers; the endpoint moves them."""
 
@@ -128,6 +130,9 @@ class Engine:
     def _offer(self, held: Held, sealed: Sealed) -> None:
         key = (held.session.hash, sealed.number)
         self.journal.then(lambda: self.outbox.add(key, held.mailbox, sealed.envelope, kept=sealed.kept))
+        if self.on_sealed is not None:
+            trace, identity = self.on_sealed, FirstIdentity(*key)
+            self.journal.then(lambda: trace(identity, sealed.envelope))
 
     def seal_due_receipts(self, now_ms: int) -> int | None:
         """Seal every bare receipt whose time has come; return when the next is due (Unix milliseconds), or None."""

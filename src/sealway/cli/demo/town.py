@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Founding the demo's domain: an owner, a hub, a gateway, devices and an application, each with keys of its own.
+
+Only requests (public keys) and enrolments (signed, not secret) pass between the directories, as files, by the public commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from sealway.cli.demo.options import DOMAIN, Options
+from sealway.cli.demo.process import run, run_json
+from sealway.wire.address import Name
+
+HOST = "127.0.0.1"
+SCOPES = ("interval:write", "status:read", "identify:write")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member's name and its own directory."""
+
+    name: str
+    command: str
+    directory: Path
+
+    @property
+    def key_file(self) -> Path:
+        """The file that unlocks this member's keystore; no other member is told of it."""
+        return self.directory / "passphrase"
+
+
+@dataclass(frozen=True, slots=True)
+class Town:
+    """A founded domain, ready to run."""
+
+    hub: Member
+    gateway: Member
+    application: Member
+    devices: tuple[Member, ...]
+    hub_port: int
+    gateway_port: int
+
+
+async def found(options: Options) -> Town:
+    """Make and enrol everyone. Raises TransportFailed if a command fails."""
+    base = options.directory
+    hub_port, gateway_port = _free_port(socket.SOCK_STREAM), _free_port(socket.SOCK_DGRAM)
+    hub, gateway = _member(base, "hub", "hub", "hub"), _member(base, "gateway", "gateway", "gateway")
+    application = _member(base, "application", "app", "app")
+    devices = tuple(_member(base, "device", f"device-{k + 1}", "device") for k in range(options.devices))
+    town = Town(hub, gateway, application, devices, hub_port, gateway_port)
+    owner = base / "owner"
+    _write_passphrase(owner / "passphrase")
+    made = await run_json("owner", "init", "--state", str(owner), "--domain", DOMAIN, *_unlock(owner), "--json")
+    limit = asyncio.Semaphore(os.cpu_count() or 2)
+    everyone = (hub, gateway, application, *devices)
+    await asyncio.gather(*(_request(member, limit) for member in everyone))
+    for member in everyone:  # the owner's ledger is written by one command at a time
+        await run(*_enrolment(owner, member, town))
+    await asyncio.gather(*(_join(owner, member, str(made["fingerprint"]), limit) for member in everyone))
+    return town
+
+
+async def _request(member: Member, limit: asyncio.Semaphore) -> None:
+    _write_passphrase(member.key_file)
+    async with limit:
+        await run(member.command, "init", "--state", str(member.directory), "--name", member.name, *_unlock(member.directory))
+
+
+async def _join(owner: Path, member: Member, fingerprint: str, limit: asyncio.Semaphore) -> None:
+    enrolment = str(_enrolment_file(owner, member))
+    async with limit:
+        await run(
+            member.command, "init", "--state", str(member.directory), "--enrolment", enrolment,
+            "--fingerprint", fingerprint, *_unlock(member.directory),
+        )  # fmt: skip
+
+
+def _enrolment(owner: Path, member: Member, town: Town) -> list[str]:
+    command = ["owner", "enroll", "--state", str(owner), "--request", str(member.directory / "request.csr")]
+    command += ["--name", member.name, "--hub", f"https://{HOST}:{town.hub_port}", *_unlock(owner)]
+    if member.command == "hub":
+        command += ["--ip", HOST]
+    if member.command == "device":
+        command += ["--gateway-name", town.gateway.name, "--gateway", f"coap://{HOST}:{town.gateway_port}"]
+        command += ["--peer", town.application.name]
+    if member.command == "app":
+        command += [word for device in town.devices for word in ("--peer", device.name)]
+        command += [word for scope in SCOPES for word in ("--grant-scope", scope)]
+    return [*command, "--out", str(_enrolment_file(owner, member))]
+
+
+def _enrolment_file(owner: Path, member: Member) -> Path:
+    return owner / f"{Name.parse(member.name).label}.enrolment"
+
+
+def _member(base: Path, role: str, label: str, command: str) -> Member:
+    return Member(str(Name(DOMAIN, role, label)), command, base / label)
+
+
+def _unlock(directory: Path) -> list[str]:
+    return ["--key-file", str(directory / "passphrase")]
+
+
+def _write_passphrase(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(24))
+
+
+def _free_port(kind: socket.SocketKind) -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo on a terminal: progress, the roles, and one message as each of them sees it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from sealway.cli.demo.sightings import Sighting
+from sealway.cli.demo.story import Story
+
+MOST_LINES = 8
+
+
+class LiveView:
+    """Redraws while the story goes on. A context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=8, transient=False)
+        self._lines: list[str] = []
+
+    def __enter__(self) -> LiveView:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def say(self, line: str) -> None:
+        """Add a line for people."""
+        self._lines = [*self._lines, line][-MOST_LINES:]
+
+    def show(self, story: Story) -> None:
+        """Draw the story as it stands."""
+        parts: list[RenderableType] = [_progress(story), _roles(story), _four_views(story.sighting)]
+        parts.append(Panel(Text("\n".join(self._lines)), title="what happened", title_align="left", border_style="dim"))
+        self._live.update(Group(*parts))
+
+
+def _progress(story: Story) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    for k, device in enumerate(story.town.devices):
+        total, done = story.options.expected_of(k), story.progress.by_device.get(device.name, 0)
+        table.add_row(f"device-{k + 1}", ProgressBar(total=max(total, 1), completed=done, width=40), f"{done} of {total} opened")
+    commands = f"{len(story.progress.answered)} of {len(story.progress.asked)} commands answered"
+    return Panel(Group(table, Text(commands)), title=f"sealed from end to end: {story.chapter}", title_align="left")
+
+
+def _roles(story: Story) -> RenderableType:
+    table = Table(expand=True, box=None, header_style="dim")
+    for heading in ("process", "pid", "", "killed and back"):
+        table.add_column(heading)
+    for title, process in story.roles.items():
+        state = "[yellow]stopped[/]" if process.paused else "[green]running[/]" if process.running else "[red]down[/]"
+        table.add_row(title, str(process.pid), state, "●" * process.restarts)
+    return table
+
+
+def _four_views(sighting: Sighting | None) -> RenderableType:
+    if sighting is None:
+        return Panel(Text("waiting for the first message", style="dim"), title="one message, four views", title_align="left")
+    outside = Text(_outside(sighting.outside), style="yellow")
+    views = [
+        Panel(Text(_cut(sighting.plaintext), style="green"), title="the device seals"),
+        Panel(outside, title="the gateway sees"),
+        Panel(outside, title="the hub sees"),
+        Panel(Text(_cut(sighting.opened), style="green"), title="the application opens"),
+    ]
+    return Panel(Columns(views, equal=True, expand=True), title="one message, four views", title_align="left")
+
+
+def _outside(seen: dict[str, Any]) -> str:
+    lines = [f"{key}: {seen[key]}" for key in ("suite", "kid", "number", "message_bytes")]
+    lines += [f"opener: {'yes' if seen['opener'] else 'none'}", f"start: {'yes' if seen['start'] else 'none'}"]
+    lines.append(_cut(str(seen["hex"]), 96))
+    return "\n".join(lines)
+
+
+def _cut(text: str, most: int = 160) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def summary(report: dict[str, Any]) -> RenderableType:
+    """Return the table that ends the demo."""
+    table = Table(title="what the two ends say", title_justify="left", box=None, show_header=False)
+    commands = report["commands"]
+    rows = {
+        "readings sealed and opened": f"{report['sent']} and {report['delivered']}",
+        "lost, duplicated": f"{report['lost']}, {report['duplicates']}",
+        "commands sent, executed, answered": f"{commands['sent']}, {commands['executed']}, {commands['answered']}",
+        "killed with something in flight": ", ".join(f"{r['role']} ({r['in_flight']})" for r in report["restarts"]),
+        "sealing adds, bytes (min, median, max)": ", ".join(f"{report['overhead_bytes'][k]:g}" for k in ("min", "median", "max")),
+        "from sealing to opening, ms (p50, p99)": ", ".join(f"{report['latency_ms'][k]:g}" for k in ("p50", "p99")),
+        "seconds": f"{report['seconds']:.1f}",
+        "verdict": "[green]all is well[/]" if report["ok"] else "[red]something is wrong[/]",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
