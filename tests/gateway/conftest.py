@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -17,11 +19,14 @@ from gateway_bench import Bench
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    """What a test needs around a gateway; when everything is closed, no task may be left."""
+async def bench(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Bench]:
+    """What a test needs around a gateway; when everything is closed, no task and no complaint may be left."""
     before = asyncio.all_tasks()
     async with AsyncExitStack() as stack:
         yield Bench(tmp_path, stack)
     await asyncio.sleep(0)
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
     assert not left, left
+    gc.collect()
+    complaints = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+    assert not complaints, complaints

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import resource
 from collections.abc import Sequence
 
 import pytest
@@ -39,7 +38,7 @@ async def test_three_devices_at_once_lose_nothing_and_keep_their_order(bench: Be
     await bench.until(lambda: bench.hub.held == 450)
     for label, sent in results:
         assert bench.hub.waiting(bench.mailbox(label)) == sent
-    assert gateway_status(gateway.state_dir)["in_flight"] == 0
+    await bench.until(lambda: gateway_status(gateway.state_dir)["in_flight"] == 0)
 
 
 async def test_window_takes_a_batch_concurrently(bench: Bench) -> None:
@@ -76,18 +75,6 @@ async def test_same_envelope_offered_twice_is_held_once(bench: Bench) -> None:
     for _ in range(3):
         assert [v.status for v in await carrier.deposit(deposits(bench.mailbox(), [envelope]))] == [204]
     assert gateway_status(gateway.state_dir)["in_flight"] == 1
-
-
-async def test_memory_does_not_grow_with_what_waits_for_the_hub(bench: Bench) -> None:
-    gateway = await bench.gateway()
-    bench.hub.away = True
-    carrier = await bench.carrier(gateway.uri)
-    await carrier.deposit(deposits(bench.mailbox(), bench.envelopes(100, 8000)))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(20):
-        await carrier.deposit(deposits(bench.mailbox(), bench.envelopes(100, 8000)))
-    assert gateway_status(gateway.state_dir)["outbound_bytes"] > 16_000_000
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8_000  # KiB, of 16 MB held
 
 
 async def test_ten_kibibytes_go_blockwise_up_and_down(bench: Bench) -> None:

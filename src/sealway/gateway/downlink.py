@@ -46,6 +46,7 @@ class Downlink:
         self._limits = limits
         self._wait = wait
         self._changed = asyncio.Event()
+        self._served = True  # by the last call; a failure is logged when that changes
         self._full: set[str] = set()
         self._offered: dict[str, float] = {}  # mailbox -> when its consent was offered again (monotonic)
         self._resting: dict[str, tuple[int, float]] = {}  # mailbox -> refusals in a row, not before (monotonic)
@@ -105,11 +106,11 @@ class Downlink:
         while not self._changed.is_set():
             try:
                 refused = await self._collect([consent.mailbox for consent in chunk])
-                failures = 0
+                failures, self._served = 0, True
                 await self._sort_out(chunk, refused)
             except SealwayError as error:
                 failures += 1
-                self._note(error, failures)
+                self._note(error)
                 await asyncio.sleep(await self._pause_after(error, chunk, failures))
 
     async def _pause_after(self, error: SealwayError, chunk: list[Consent], failures: int) -> float:
@@ -152,17 +153,19 @@ class Downlink:
         if self._full & asked:
             self._changed.set()
 
-    def _note(self, error: SealwayError, failures: int) -> None:
+    def _note(self, error: SealwayError) -> None:
         self._metrics.add("uplink_failures")
-        if failures == 1:
+        if self._served:
             _log.warning("cannot collect now: %s", error.message)
+        self._served = False
 
     async def _offer_again(self, chunk: list[Consent]) -> None:
         """Give the hop the consents again, which it may have lost; let those rest that it refuses."""
+        before = dict(self._resting)
         for consent in chunk:
             if self._is_due(consent.mailbox) and not await self._offer(consent):
                 break
-        if any(consent.mailbox in self._resting for consent in chunk):
+        if self._resting != before:
             self._changed.set()
 
     def _is_due(self, mailbox: str) -> bool:

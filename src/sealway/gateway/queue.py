@@ -22,6 +22,7 @@ from sealway.transports.ports import Collected, Deposit
 
 FILE_NAME: Final = "queue.sqlite"
 BATCH: Final = 100  # envelopes of one upstream call (the hop's own limit)
+_BATCH_BYTES: Final = 2_097_152
 
 # A row of `held` counts each side, kept by triggers: true after every commit and every rollback.
 _SCHEMA: Final = """
@@ -96,10 +97,8 @@ class DurableQueue:
         return await self._store.write(lambda database: _put(database, deposit, now, most))
 
     async def next_batch(self, now: float) -> list[Outbound]:
-        """The oldest envelopes that are due, at most 100."""
-        query = "SELECT id, mailbox, envelope, hops FROM outbound WHERE retry_at <= ? ORDER BY retry_at, id LIMIT ?"
-        rows = await self._store.read(lambda database: database.execute(query, (now, BATCH)).fetchall())
-        return [Outbound(row, Deposit(mailbox, envelope, hops)) for row, mailbox, envelope, hops in rows]
+        """The oldest envelopes that are due, at most 100 and about 2 MiB."""
+        return await self._store.read(lambda database: _due(database, now))
 
     async def settle(self, finished: Sequence[int], later: Sequence[int], retry_at: float) -> None:
         """Forget the rows that are finished; offer those of ``later`` again at ``retry_at``."""
@@ -199,6 +198,18 @@ def _put(database: sqlite3.Connection, deposit: Deposit, now: float, most: int) 
     insert = "INSERT OR IGNORE INTO outbound (mailbox, digest, envelope, hops, held_since) VALUES (?, ?, ?, ?, ?)"
     row = (deposit.mailbox, _digest(deposit.envelope), deposit.envelope, deposit.hops, now)
     return database.execute(insert, row).rowcount == 1
+
+
+def _due(database: sqlite3.Connection, now: float) -> list[Outbound]:
+    query = "SELECT id, mailbox, envelope, hops FROM outbound WHERE retry_at <= ? ORDER BY retry_at, id LIMIT ?"
+    batch: list[Outbound] = []
+    size = 0
+    for row, mailbox, envelope, hops in database.execute(query, (now, BATCH)):
+        batch.append(Outbound(row, Deposit(mailbox, envelope, hops)))
+        size += len(envelope)
+        if size >= _BATCH_BYTES:
+            break
+    return batch
 
 
 def _settle(database: sqlite3.Connection, finished: Sequence[int], later: Sequence[int], retry_at: float) -> None:
