@@ -289,10 +289,12 @@ _RUNNER = """
 import sys
 from pathlib import Path
 from sealway.crypto.keys import Secret
+from sealway.hub import connection
 from sealway.hub.config import HubConfig, Limits
 from sealway.hub.server import run_hub
 from sealway.wire.carriage import CertChain
 here = Path(sys.argv[1])
+connection.HEAD_SECONDS = 2.0
 run_hub(HubConfig(
     state_dir=here / "state",
     root_document=(here / "root").read_bytes(),
@@ -346,9 +348,14 @@ class HubProcess:
 
     def kill(self) -> None:
         self.running.kill()
-        self.running.wait(10)
+        self.ended()
+
+    def ended(self) -> int:
+        """Wait for the process to end by itself; return its status."""
+        status = self.running.wait(10)
         assert self.running.stdout is not None
         self.running.stdout.close()
+        return status
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:

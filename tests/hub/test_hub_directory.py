@@ -79,6 +79,7 @@ async def test_a_bundle_and_its_one_time_keys(bench, domain, meter, application)
     for _ in range(3):
         answer = await claim(bench, application, meter)
         proven = verify_offer(answer.content, meter.credential, bench.clock.now)
+        assert proven.one_time is not None
         indices.add(proven.one_time.index)
     assert indices == {0, 1, 2}
     last = await claim(bench, application, meter)
@@ -155,7 +156,10 @@ async def test_bundles_that_prove_nothing(bench, meter, lock, stranger):
         (Publication(publication.bundle, publication.one_time[:-1]).encode(), 401),
         (Publication(publication.bundle, ()).encode(), 401),
         (Publication(publication.bundle, publication.one_time[::-1]).encode(), 401),
-        (Publication(publication.bundle[:-1] + bytes([publication.bundle[-1] ^ 1]), publication.one_time).encode(), 400),
+        (
+            Publication(publication.bundle[:-1] + bytes([publication.bundle[-1] ^ 1]), publication.one_time).encode(),
+            400,
+        ),
         (meter.publication(bench.clock.now, seconds=10, skew=-86_400), 401),
         (resigned(signed, lock, Kid(bytes(8))), 400),
         (resigned(signed, lock, X5chain(lock.credential.chain)), 401),
@@ -184,7 +188,9 @@ async def test_a_one_time_key_goes_out_once_under_concurrency(benches, meter, ap
     bench = benches(claims_per_minute=1000)
     await bench.publish(meter)
     await publish(bench, meter, meter.publication(bench.clock.now, keys=64))
-    answers = await asyncio.gather(*(claim(bench, caller, meter) for _ in range(40) for caller in (application, gateway)))
+    answers = await asyncio.gather(
+        *(claim(bench, caller, meter) for _ in range(40) for caller in (application, gateway))
+    )
     keys = [Offer.decode(answer.content).one_time for answer in answers]
     handed_out = [key.index for key in keys if key is not None]
     assert sorted(handed_out) == list(range(64))

@@ -38,11 +38,9 @@ async def test_a_failure_undoes_its_own_work_only(tmp_path):
         db.execute("SELECT * FROM nothing")
 
     with closing(Store(tmp_path)) as store:
-        before, first, second, after = await asyncio.gather(
-            store.write(add("before")), store.write(half), store.write(broken), store.write(add("after")),
-            return_exceptions=True,
-        )
-        assert (before, type(first), type(second), after) == (1, NotFound, TransportFailed, 1)
+        works = (add("before"), half, broken, add("after"))
+        results = await asyncio.gather(*(store.write(work) for work in works), return_exceptions=True)
+        assert [type(result) for result in results] == [int, NotFound, TransportFailed, int]
         rows = await store.read(lambda db: db.execute("SELECT id FROM mailboxes ORDER BY id").fetchall())
         assert rows == [("after",), ("before",)]
 
@@ -58,9 +56,8 @@ async def test_a_commit_that_fails_fails_all_of_it(tmp_path):
 
 
 async def test_reads_that_fail(tmp_path):
-    with closing(Store(tmp_path)) as store:
-        with pytest.raises(TransportFailed):
-            await store.read(lambda db: db.execute("SELECT * FROM nothing"))
+    with closing(Store(tmp_path)) as store, pytest.raises(TransportFailed):
+        await store.read(lambda db: db.execute("SELECT * FROM nothing"))
 
 
 async def test_a_caller_that_goes_away_takes_nothing_with_it(tmp_path):
@@ -87,9 +84,8 @@ async def test_closing_commits_what_waits(tmp_path):
 
 
 def test_two_hubs_cannot_share_a_directory(tmp_path):
-    with closing(Store(tmp_path)):
-        with pytest.raises(LocalMisuse, match="another hub"):
-            Store(tmp_path)
+    with closing(Store(tmp_path)), pytest.raises(LocalMisuse, match="another hub"):
+        Store(tmp_path)
     Store(tmp_path).close()
 
 

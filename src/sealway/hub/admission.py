@@ -36,7 +36,7 @@ _MOST_REMEMBERED: Final = 4096
 _ROLES: Final = {"device": "endpoint", "application": "endpoint", "gateway": "carrier"}
 
 
-class OAuthRefusal(SealwayError):  # noqa: N818 - named as the other errors are
+class OAuthRefusal(SealwayError):
     """A token request that is refused as RFC 6749 §5.2 says.
 
     Args:

@@ -16,6 +16,7 @@ CBOR: Final = "application/cbor"
 COSE: Final = "application/cose"
 FORM: Final = "application/x-www-form-urlencoded"
 _MOST_FIELDS: Final = 16
+_MOST_DIGITS: Final = 12
 
 
 async def body_of(request: Request, media_type: str, *, most: int, seconds: float) -> bytes:
@@ -85,5 +86,9 @@ async def _read(request: Request, most: int) -> bytes:
 
 
 def _check_announced(length: str | None, most: int) -> None:
-    if length is not None and (len(length) > 12 or int(length) > most):
+    if length is None:
+        return
+    if not (length.isascii() and length.isdigit()):
+        raise Malformed("Content-Length is no number")
+    if len(length) > _MOST_DIGITS or int(length) > most:
         raise TooLarge(f"a body has at most {most} bytes here")

@@ -181,11 +181,9 @@ class Mailboxes:
         return Accepted(CREATED)
 
     def _announce(self, mailbox: str, verdict: Verdict) -> None:
-        if isinstance(verdict, SealwayError):
-            self._metrics.count("sealway_hub_refusals_total", operation="deposit", reason=type(verdict).__name__)
-            return
-        self._metrics.count("sealway_hub_deposits_total", repeated=str(verdict.status == ALREADY_HELD).lower())
-        self.waiters.wake(mailbox)
+        if isinstance(verdict, Accepted):
+            self._metrics.count("sealway_hub_deposits_total", repeated=str(verdict.status == ALREADY_HELD).lower())
+            self.waiters.wake(mailbox)
 
     async def _wait(
         self, caller: Caller, mailboxes: Sequence[str], deadline: float, most: int, gone: Callable[[], Awaitable[bool]]

@@ -54,10 +54,15 @@ def status_of(error: SealwayError) -> int:
     return error.status if isinstance(error, HopRefused | OAuthRefusal) else codes_of(error)[1]
 
 
+def count_refusal(metrics: Metrics, scope: Scope, error: SealwayError) -> None:
+    """Count one refusal, by the kind of its error."""
+    _count(metrics, scope, type(error).__name__)
+
+
 async def _refuse(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, SealwayError):
         raise error
-    _count(request, type(error).__name__)
+    count_refusal(request.app.state.hub.metrics, request.scope, error)
     if isinstance(error, OAuthRefusal):  # RFC 6749 §5.2
         return JSONResponse({"error": error.code, "error_description": error.message}, error.status, headers=NO_STORE)
     return _answer(status_of(error), error.message, error.hint, _headers(error))
@@ -66,7 +71,7 @@ async def _refuse(request: Request, error: Exception) -> JSONResponse:
 async def _refuse_request(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
-    _count(request, str(error.status_code))
+    _count(request.app.state.hub.metrics, request.scope, str(error.status_code))
     return _answer(error.status_code, str(error.detail).lower(), None, dict(error.headers or {}))
 
 
@@ -87,9 +92,8 @@ def _answer(status: int, error: str, hint: str | None, headers: dict[str, str]) 
     return JSONResponse({"error": error} | ({} if hint is None else {"hint": hint}), status, headers=headers)
 
 
-def _count(request: Request, reason: str) -> None:
-    metrics: Metrics = request.app.state.hub.metrics
-    metrics.count("sealway_hub_refusals_total", operation=operation_of(request.scope), reason=reason)
+def _count(metrics: Metrics, scope: Scope, reason: str) -> None:
+    metrics.count("sealway_hub_refusals_total", operation=operation_of(scope), reason=reason)
 
 
 class _Counting:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from sealway.errors import SealwayError
 from sealway.hub.bodies import CBOR, COSE, gives, takes
 from sealway.hub.mailboxes import status_of
-from sealway.hub.refusals import ERRORS
+from sealway.hub.refusals import ERRORS, count_refusal
 from sealway.hub.service import CallerOf, HubOf, check_hops
 from sealway.wire.carriage import Acknowledgement, Collected, CollectRequest, Deposits, Verdicts
 
@@ -50,6 +50,9 @@ async def deposit(mailbox: str, request: Request, hub: HubOf, caller: CallerOf) 
 async def deposits(request: Request, hub: HubOf, caller: CallerOf) -> Response:
     batch = Deposits.decode(await hub.batch(request, CBOR))
     verdicts = await hub.mailboxes.deposit(caller, batch.items)
+    for verdict in verdicts:
+        if isinstance(verdict, SealwayError):
+            count_refusal(hub.metrics, request.scope, verdict)
     return Response(Verdicts(tuple(map(status_of, verdicts))).encode(), media_type=CBOR)
 
 

@@ -67,10 +67,14 @@ class Hub:
         """Forget what has expired, every minute."""
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
-            try:
-                await self.sweep()
-            except SealwayError as error:
-                _LOG.error("sweeping failed: %s", error.message)
+            await self.sweep_once_and_log()
+
+    async def sweep_once_and_log(self) -> None:
+        """Forget what has expired; a failure goes to the log, and the next minute tries again."""
+        try:
+            await self.sweep()
+        except SealwayError as error:
+            _LOG.error("sweeping failed: %s", error.message)
 
     async def sweep(self) -> None:
         """Forget what has expired."""
