@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import subprocess
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given
@@ -22,6 +23,7 @@ from sealway.errors import LocalMisuse, Malformed, NotAuthentic, NotTrusted, Pee
 from sealway.identity.certificates import MAX_CERTIFICATE_BYTES, read_certificate
 from sealway.identity.credentials import Credential, verify_chain
 from sealway.identity.issuing import BACKDATED_SECONDS, self_signed_ca
+from tests.identity.odd_certificates import ed25519_certificate, version_1, with_many_extensions, with_serial
 from tests.identity.small_domain import DAY, NOW, SmallDomain, forge, name, seeded, signer
 
 URI = x509.UniformResourceIdentifier
@@ -106,6 +108,22 @@ class TestForm:
             changed[bit // 8] ^= 1 << bit % 8
             with pytest.raises((PeerMisbehaved, NotTrusted)):
                 verify_chain([bytes(changed)], domain.root, NOW)
+
+    def test_refuses_extensions_that_the_parser_stumbles_over(self, domain: SmallDomain) -> None:
+        features = x509.TLSFeature([x509.TLSFeatureType.status_request])
+        good = domain.forged(extra=[(features, False)])
+        assert read_certificate(good)
+        with pytest.raises(Malformed):
+            read_certificate(good.replace(features.public_bytes(), bytes.fromhex("3003020101")))
+
+    @given(st.data())
+    def test_no_mutation_escapes(self, domain: SmallDomain, data: st.DataObject) -> None:
+        changed = bytearray(data.draw(st.sampled_from([domain.ca_der, with_many_extensions(domain)])))
+        for _ in range(data.draw(st.integers(1, 4))):
+            at = data.draw(st.integers(0, len(changed) - 1))
+            changed[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+        with suppress(PeerMisbehaved, NotTrusted):
+            read_certificate(bytes(changed))
 
     def test_refuses_a_key_on_another_curve(self, domain: SmallDomain) -> None:
         refused(domain, Malformed, "P-256", key=ec.generate_private_key(ec.SECP384R1()).public_key())
@@ -363,45 +381,3 @@ def with_intermediate(
     below = forge(issuer=signer("anchor"), issuer_der=top, **(AUTHORITY | (middle or {})))
     chain = [forge(issuer=signer("forged"), issuer_der=below, **leaf), below]
     return domain.root_with(issuing_cas=(top,)), chain
-
-
-def ed25519_certificate() -> bytes:
-    key = ed25519.Ed25519PrivateKey.generate()
-    subject = x509.Name([])
-    certificate = x509.load_der_x509_certificate(SmallDomain().ca_der)
-    builder = x509.CertificateBuilder(
-        subject,
-        subject,
-        certificate.public_key(),
-        1,
-        certificate.not_valid_before_utc,
-        certificate.not_valid_after_utc,
-    )
-    return builder.sign(key, None).public_bytes(Encoding.DER)
-
-
-def der(tag: int, content: bytes) -> bytes:
-    """One DER element."""
-    length = len(content)
-    if length < 0x80:
-        return bytes([tag, length]) + content
-    encoded = length.to_bytes((length.bit_length() + 7) // 8)
-    return bytes([tag, 0x80 | len(encoded)]) + encoded + content
-
-
-def taken_apart(certificate: bytes) -> tuple[bytes, bytes]:
-    """The content of the TBSCertificate of one with the serial number 0x5EA1, and what follows it."""
-    tbs = x509.load_der_x509_certificate(certificate).tbs_certificate_bytes
-    return tbs[4:], certificate[4 + len(tbs) :]
-
-
-def with_serial(certificate: bytes, serial: bytes) -> bytes:
-    content, rest = taken_apart(certificate)
-    return der(0x30, der(0x30, content.replace(bytes.fromhex("02025ea1"), der(2, serial), 1)) + rest)
-
-
-def version_1(certificate: bytes) -> bytes:
-    """Without version and extensions, as version 1 has it."""
-    content, rest = taken_apart(certificate)
-    without = content[5 : content.index(b"\xa3\x81")]
-    return der(0x30, der(0x30, without) + rest)
