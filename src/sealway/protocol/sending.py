@@ -116,9 +116,8 @@ class Sending:
 
     @property
     def unacknowledged(self) -> int:
-        """The distance from the lowest unacknowledged number to the next one: what a peer may have to walk."""
-        lowest = self.acked.range_of(0)[1] + 1 if 0 in self.acked else 0
-        return self.next_number - lowest
+        """How many numbers follow the highest acknowledged one: what the peer may have to walk to the next message."""
+        return self.next_number - 1 - self.highest_acked
 
     # acknowledgements --------------------------------------------------------------------------------------------
     def acknowledge(self, receipt: Receipt, carried_by: int, tag: bytes | None) -> Acknowledgement:

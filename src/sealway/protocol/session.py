@@ -132,8 +132,7 @@ class Session:
         """
         self._refuse_if_stopped(LocalMisuse)
         bare = message.code == CODE_EMPTY
-        if not bare and self.send.unacknowledged >= self.policy.window:
-            raise LocalMisuse("too many messages are unacknowledged", hint="wait for the peer, or begin a new session")
+        self._refuse_if_too_far(message)
         self._step_if_due(now_ms, random, bare=bare)
         plaintext = self._with_control(message, now_ms).encode()
         number, secret = self.send.take(random)
@@ -362,6 +361,14 @@ class Session:
     def _refuse_if_stopped(self, kind: type[SealwayError]) -> None:
         if self.stopped is not None:
             raise kind(f"this session is stopped: {self.stopped}", hint="a new session is begun at the next message")
+
+    def _refuse_if_too_far(self, message: Message) -> None:
+        """New content stops at the window; what moves from a number that is gone may go on, since it makes room."""
+        if message.code == CODE_EMPTY:
+            return
+        limit = self.policy.window if message.first_identity is None else self.policy.walk
+        if self.send.unacknowledged >= limit:
+            raise LocalMisuse("too many messages are unacknowledged", hint="wait for the peer, or begin a new session")
 
     def _affordable(self, now_ms: int) -> bool:
         """A token bucket over the chain steps that failed opens have cost."""
