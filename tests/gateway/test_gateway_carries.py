@@ -196,6 +196,21 @@ async def test_an_observer_survives_the_gateways_restart(bench: Bench) -> None:
     assert len(await asyncio.wait_for(waiting, 4)) == 1
 
 
+async def test_a_failed_deposit_brings_the_observation_back_soon(bench: Bench) -> None:
+    gateway = await bench.gateway()
+    carrier = await bench.carrier(gateway.uri, refresh=60)
+    await carrier.publish_consent(bench.consent())
+    waiting = asyncio.create_task(_collect_stubbornly(carrier, bench.mailbox()))
+    await asyncio.sleep(0.3)
+    await gateway.stop()
+    with pytest.raises(TransportFailed):
+        await carrier.deposit(deposits(bench.mailbox(), [bench.envelope()]))
+    await bench.gateway(port=gateway.port)
+    await asyncio.sleep(0.2)
+    bench.hub.take(Deposit(bench.mailbox(), bench.envelope()))
+    assert len(await asyncio.wait_for(waiting, 3)) == 1
+
+
 async def _collect_stubbornly(carrier: CoapCarrier, mailbox: str) -> list[Collected]:
     while True:
         try:

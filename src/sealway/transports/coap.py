@@ -41,6 +41,7 @@ class CoapCarrier:
         self._uri = check_uri(uri)
         self._refresh = refresh
         self._lanes = Lanes(self._uri, window=window, timeout=timeout, most=most)
+        self._lanes.failed = self._doubt
         self._watch_lane: Lane | None = None
         self._watches: dict[str, MailboxWatch] = {}
         self._news = asyncio.Event()
@@ -145,6 +146,11 @@ class CoapCarrier:
             watch = MailboxWatch(self._watch_lane, self._uri, mailbox, refresh=self._refresh, news=self._news)
             self._watches[mailbox] = watch
         return self._watches[mailbox]
+
+    def _doubt(self) -> None:
+        """A gateway that does not answer may have been restarted, and its observations with it."""
+        for watch in self._watches.values():
+            watch.doubt()
 
     async def _await_news(self, seconds: float) -> None:
         try:

@@ -163,6 +163,7 @@ class Lanes:
         self._free = asyncio.Semaphore(window)
         self._idle: list[Lane] = []
         self._all: list[Lane] = []
+        self.failed: Callable[[], None] = lambda: None  # called when an exchange got no answer
         self._retiring: set[asyncio.Task[None]] = set()
 
     async def ask(self, request: Request, *, unless: Callable[[], TransportFailed | None] | None = None) -> Response:
@@ -180,6 +181,7 @@ class Lanes:
             except SealwayError:
                 raise
             except Exception as error:  # aiocoap raises its own, OSError and, for odd bytes, anything
+                self.failed()
                 raise unreachable(self._uri, error) from error
 
     async def _exchange(self, request: Request) -> Response:

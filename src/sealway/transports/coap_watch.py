@@ -53,6 +53,11 @@ class MailboxWatch:
         failure, self._failure = self._failure, None
         return failure
 
+    def doubt(self) -> None:
+        """The gateway did not answer: do not rely on the observation, register it again in a moment."""
+        self._drop_interest()
+        self._heard.set()
+
     async def close(self) -> None:
         """Observe no longer."""
         self._task.cancel()
