@@ -30,17 +30,18 @@ class Commander:
         """Ask a device to sample a fifth faster."""
         rate = self._options.rate
         seconds = 0.8 / rate if rate is not None else 0.002
-        return self._ask(device, "interval", f"{seconds:.6g}")
+        return self.command(device, "interval", f"{seconds:.6g}")
 
     def ask_status(self, device: int) -> str:
         """Ask a device how it is."""
-        return self._ask(device, "status", "")
+        return self.command(device, "status", "")
 
     def identify(self, device: int) -> str:
         """Ask a device to show itself."""
-        return self._ask(device, "identify", "")
+        return self.command(device, "identify", "")
 
-    def _ask(self, device: int, path: str, payload: str) -> str:
+    def command(self, device: int, path: str, payload: str) -> str:
+        """Have the application send a command to the k-th device (from 0); return its request id."""
         to = self._town.devices[device].name
         request = self._random.randbytes(8).hex()
         line = {"id": request, "to": to, "path": path, "payload": payload, "timeout_s": TIMEOUT_S}

@@ -55,14 +55,14 @@ async def tell(options: Options, show: Callable[[Story], None], say: Callable[[s
     say("founding a domain: owner, hub, gateway, application and devices make their keys")
     town = await found(options)
     progress = Progress(town.application.directory / "received.jsonl")
-    story = Story(options, town, progress, _roles(town, options))
+    story = Story(options, town, progress, roles_of(town, options))
     watcher = asyncio.create_task(_watch(story, show), name="demo watcher")
     try:
         await _act(story, say)
     finally:
         watcher.cancel()
         await asyncio.gather(watcher, return_exceptions=True)
-        await _stop_all(story)
+        await stop_all(story)
     seconds = time.monotonic() - story.started
     return await make_report(town, seed=options.seed, restarts=story.restarts, seconds=seconds)
 
@@ -139,12 +139,13 @@ async def _until(story: Story, reached: Callable[[], bool], what: str) -> None:
 
 async def _watch(story: Story, show: Callable[[Story], None]) -> None:
     while True:
-        _look(story)
+        look(story)
         show(story)
         await asyncio.sleep(LOOK_S)
 
 
-def _look(story: Story) -> None:
+def look(story: Story) -> None:
+    """Read what the roles have printed and the application has written since the last look."""
     for title, process in story.roles.items():
         for event in process.events():
             story.progress.note(title if process.role == "device" else None, event)
@@ -154,7 +155,7 @@ def _look(story: Story) -> None:
         story.sighting = story.sightings.opened(reading) or story.sighting
 
 
-async def _stop_all(story: Story) -> None:
+async def stop_all(story: Story) -> None:
     """Devices and application first: they end as soon as their state is durable."""
     for process in reversed(story.roles.values()):
         if process.paused:
@@ -162,7 +163,8 @@ async def _stop_all(story: Story) -> None:
         await process.stop()
 
 
-def _roles(town: Town, options: Options) -> dict[str, RoleProcess]:
+def roles_of(town: Town, options: Options) -> dict[str, RoleProcess]:
+    """Return every role's process by title, in the order in which they start; none is started yet."""
     def make(role: str, title: str, member: Member, *arguments: str) -> RoleProcess:
         words = (member.command, *arguments[:1], "--state", str(member.directory), *arguments[1:])
         return RoleProcess(role, title, member.directory, words, member.key_file)
