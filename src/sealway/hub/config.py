@@ -32,7 +32,7 @@ class Limits:
     body_seconds: float = 30.0
     mailboxes_per_collect: int = 1000
     collect_seconds: float = 60.0
-    collects_per_caller: int = 16
+    collects_per_caller: int = 64
     bundles_per_name: int = 256
     deposits_per_minute: int = 120_000
     claims_per_minute: int = 120
