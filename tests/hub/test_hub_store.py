@@ -11,9 +11,10 @@ import pytest
 
 from sealway.errors import LocalMisuse, NotFound, StateLost, TransportFailed
 from sealway.hub.metrics import Metrics
-from sealway.hub.schema import migrate
+from sealway.hub.schema import SCRIPTS
 from sealway.hub.status import hub_status
 from sealway.hub.store import DATABASE, Store
+from sealway.storage.store import migrate
 
 
 def add(mailbox):
@@ -99,7 +100,7 @@ def test_a_newer_database_is_left_alone():
     with closing(sqlite3.connect(":memory:")) as db:
         db.execute("PRAGMA user_version = 99")
         with pytest.raises(StateLost, match="newer"):
-            migrate(db)
+            migrate(db, SCRIPTS, "hub")
 
 
 def test_status_of_nothing_and_of_rubbish(tmp_path):

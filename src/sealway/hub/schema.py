@@ -6,13 +6,10 @@ Nothing in here is secret from the hub and nothing is proof to anyone: the ends 
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Final
 
-from sealway.errors import StateLost
-
 # Version n is reached by running the n-th script; user_version says how far a database has come.
-_SCRIPTS: Final = (
+SCRIPTS: Final = (
     """
     CREATE TABLE tokens (
         digest BLOB PRIMARY KEY,            -- SHA-256 of the access token; the token itself is never stored
@@ -79,11 +76,3 @@ _SCRIPTS: Final = (
     """,
 )
 
-
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a database, empty or older, to this version's tables. Raises StateLost if a newer version wrote it."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(_SCRIPTS):
-        raise StateLost("the hub's database was written by a newer version", hint="run the newer version")
-    for number, script in enumerate(_SCRIPTS[version:], start=version + 1):
-        connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")

@@ -10,6 +10,7 @@ from typing import Final
 
 from sealway.errors import StateLost
 from sealway.hub.store import DATABASE
+from sealway.storage.store import connect_readonly
 
 _QUESTIONS: Final = {
     "in_flight": "SELECT count(*) FROM envelopes",
@@ -34,7 +35,7 @@ def hub_status(state_dir: Path) -> dict[str, int]:
     if not path.exists():
         return dict.fromkeys(_QUESTIONS, 0)
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+        with closing(connect_readonly(path)) as connection:
             connection.execute("BEGIN")  # one snapshot for all the answers
             if connection.execute("PRAGMA user_version").fetchone() == (0,):
                 return dict.fromkeys(_QUESTIONS, 0)
