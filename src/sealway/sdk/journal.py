@@ -87,23 +87,29 @@ class Journal:
     async def _flush(self, group: asyncio.Future[None]) -> None:
         await asyncio.sleep(0)  # let whoever is ready join this group
         self._group = None
-        statements, after = self._take()
         try:
+            statements, after = self._take()
             await self._store.write(lambda connection: _run(connection, statements))
+            for callback in after:
+                callback()
         except (SealwayError, sqlite3.Error) as error:
-            self._broken = StateLost(
-                f"the state could not be written: {error}", hint="open the directory anew once it can be"
-            )
-            group.set_exception(self._broken)
-            group.exception()
-            if self._group is not None:
-                self._group.set_exception(self._broken)
-                self._group.exception()
-                self._group = None
-            return
-        for callback in after:
-            callback()
-        group.set_result(None)
+            self._break(group, error)
+        except BaseException as error:
+            self._break(group, error)
+            raise
+        else:
+            group.set_result(None)
+
+    def _break(self, group: asyncio.Future[None], cause: BaseException) -> None:
+        """Tell whoever waits, for this group or a later one, that nothing will be written any more."""
+        self._broken = StateLost(
+            f"the state could not be written: {cause}", hint="open the directory anew once it can be"
+        )
+        for waiting in (group, self._group):
+            if waiting is not None and not waiting.done():
+                waiting.set_exception(self._broken)
+                waiting.exception()  # seen: no complaint if nobody waits any more
+        self._group = None
 
     def _take(self) -> tuple[list[Statement], list[Callable[[], None]]]:
         statements, self._statements = self._statements, []

@@ -8,6 +8,8 @@ fails undoes itself alone and nothing of what shares its commit.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import queue
 import sqlite3
 import threading
@@ -23,6 +25,7 @@ Work = Callable[[sqlite3.Connection], T]
 
 _MOST_GROUPED: Final = 256
 _MOST_WAITING: Final = 4096
+_DAMAGED: Final = "the file is damaged; move it away"
 
 
 class _Failure:
@@ -65,17 +68,12 @@ class Store:
         owner: whose it is, for messages ("hub").
 
     Raises:
-        StateLost: damaged, or written by a newer version.
+        StateLost: damaged, not to be written, or written by a newer version.
     """
 
     def __init__(self, path: Path, scripts: Sequence[str], owner: str) -> None:
         self._owner = owner
-        try:
-            self._writing = connect(path)
-            migrate(self._writing, scripts, owner)
-            self._reading = connect(path)
-        except sqlite3.DatabaseError as error:
-            raise StateLost(f"cannot open {path}: {error}", hint="the file is damaged; move it away") from None
+        self._writing, self._reading = _connected(path, scripts, owner)
         self._jobs: queue.Queue[_Job | None] = queue.Queue(_MOST_WAITING)
         self._closing = False
         self._readers = ThreadPoolExecutor(1, thread_name_prefix=f"{owner}-reader")
@@ -108,14 +106,20 @@ class Store:
             raise TransportFailed(f"the {self._owner} cannot read its database") from None
 
     def read_now(self, work: Work[T]) -> T:
-        """Run ``work`` in the calling thread; for use while a program starts."""
-        return work(self._reading)
+        """Run ``work`` in the calling thread; for use while a program starts. Raises StateLost if it cannot be read."""
+        try:
+            return work(self._reading)
+        except sqlite3.Error as error:
+            raise StateLost(f"cannot read the {self._owner}'s database: {error}", hint=_DAMAGED) from None
 
     def close(self) -> None:
         """Commit what waits, then close. Calls after this have no effect."""
         if self._writer.is_alive():
             self._jobs.put(None)
             self._writer.join()
+        self._closing = True
+        late = list(self._gathered())
+        _settle(late, [_Failure(TransportFailed(f"the {self._owner} is stopping")) for _ in late])
         self._readers.shutdown()
         self._reading.close()
         self._writing.close()
@@ -142,8 +146,9 @@ class Store:
             outcomes = [self._attempt(job) for job in group]
             self._writing.execute("COMMIT")
         except sqlite3.Error:
-            if self._writing.in_transaction:
-                self._writing.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error):  # a disk that fails may fail this too; the writer goes on
+                if self._writing.in_transaction:
+                    self._writing.execute("ROLLBACK")
             return [_Failure(self._unwritable()) for _ in group]
         return outcomes
 
@@ -168,15 +173,41 @@ def _settle(group: list[_Job], outcomes: list[Any]) -> None:
     """Hand the results over, with one wake-up for each event loop."""
     for loop in {id(job.loop): job.loop for job in group}.values():
         mine = [(job, outcome) for job, outcome in zip(group, outcomes, strict=True) if job.loop is loop]
-        try:
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more, and the commit stands
             loop.call_soon_threadsafe(_resolve_all, mine)
-        except RuntimeError:
-            pass  # the loop has closed: nobody waits any more, and the commit stands
 
 
 def _resolve_all(jobs: list[tuple[_Job, Any]]) -> None:
     for job, outcome in jobs:
         job.resolve(outcome)
+
+
+def _connected(
+    path: Path, scripts: Sequence[str], owner: str
+) -> tuple[sqlite3.Connection, sqlite3.Connection]:  # fmt: skip
+    """Return a connection to write and one to read. Raises StateLost."""
+    with contextlib.ExitStack() as opened:
+        try:
+            _keep_private(path)
+            writing = opened.enter_context(contextlib.closing(connect(path)))
+            migrate(writing, scripts, owner)
+            reading = opened.enter_context(contextlib.closing(connect(path)))
+        except (OSError, sqlite3.OperationalError) as error:
+            raise StateLost(f"cannot open {path}: {error}", hint="is the disk full, or read-only?") from None
+        except sqlite3.Error as error:
+            raise StateLost(f"cannot open {path}: {error}", hint=_DAMAGED) from None
+        opened.pop_all()
+        return writing, reading
+
+
+def _keep_private(path: Path) -> None:
+    """Make the database and what SQLite keeps beside it readable by its owner only: it may hold keys."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        file = path.with_name(name)
+        if file.exists() and file.stat().st_mode & 0o077:
+            file.chmod(0o600)
 
 
 def connect(path: Path) -> sqlite3.Connection:
