@@ -16,6 +16,10 @@ from sealway.protocol import schedule
 from sealway.protocol.policy import Policy
 
 
+class Contradicts(NotAuthentic):
+    """An opener that contradicts what is known and cannot be verified: forged, or a copy of the peer's state made it."""
+
+
 @dataclass(slots=True, repr=False)
 class Chain:
     """A run of numbers under one hash chain, named by its first number. ``key`` is None once the next chain is known."""
@@ -139,29 +143,29 @@ def on_reseed(epoch: Epoch, opener: Opener, number: int, policy: Policy, before:
     known = next((c for c in epoch.chains if c.j == j), None)
     if known is not None:
         if known.salt != salt or known.first != opener.chain_first:
-            raise NotAuthentic("a known reseed with another salt")  # its root is gone: it cannot be verified
+            raise Contradicts("a known reseed with another salt")  # its root is gone: it cannot be verified
         return on_chain(epoch, known, number, policy)
-    roots, root, jumped = _roots_for(epoch, j, policy)
     first = opener.chain_first
+    spent += max(0, j - epoch.next_j) + _distance(before, first)
+    _refuse_far(number - first + spent, policy)  # before any root is derived
+    roots, root = _roots_for(epoch, j, policy)
     key = schedule.reseed_chain(root, salt, first)
     chain = Chain(first, j, salt, first, key)
-    spent += jumped + _distance(before, first)
     found = _walk(epoch, chain, number, policy, start=first, key=key, spent=spent)
     return _renewed(found, new_epoch=False, root=None, roots=roots)
 
 
-def _roots_for(epoch: Epoch, j: int, policy: Policy) -> tuple[NewRoots, bytes, int]:
+def _roots_for(epoch: Epoch, j: int, policy: Policy) -> tuple[NewRoots, bytes]:
     if j < epoch.next_j:
         if j not in epoch.skipped_roots:
             raise NotAuthentic("the root of this reseed is gone")
-        return NewRoots(j, epoch.next_j, epoch.reseed_root, {}), epoch.skipped_roots[j], 0
-    jumped = j - epoch.next_j
-    if jumped > policy.skipped:
+        return NewRoots(j, epoch.next_j, epoch.reseed_root, {}), epoch.skipped_roots[j]
+    if j - epoch.next_j > policy.skipped:
         raise GapTooLarge("too many reseeds were jumped over")
     root, skipped = epoch.reseed_root, {}
     for missed in range(epoch.next_j, j):
         skipped[missed], root = root, schedule.next_reseed_root(root)
-    return NewRoots(None, j + 1, schedule.next_reseed_root(root), skipped), root, jumped
+    return NewRoots(None, j + 1, schedule.next_reseed_root(root), skipped), root
 
 
 def _distance(before: Chain | None, first: int) -> int:
@@ -171,8 +175,7 @@ def _distance(before: Chain | None, first: int) -> int:
 
 def _walk(epoch: Epoch, chain: Chain, number: int, policy: Policy, *, start: int, key: bytes, spent: int = 0) -> Candidate:
     distance = number - start
-    if distance + spent > policy.walk:
-        raise GapTooLarge(f"{distance + spent} chain steps to this number; at most {policy.walk} are taken")
+    _refuse_far(distance + spent, policy)
     keep_from = max(start, number - policy.skipped)
     skipped: dict[int, bytes] = {}
     for walked in range(start, number):
@@ -182,6 +185,11 @@ def _walk(epoch: Epoch, chain: Chain, number: int, policy: Policy, *, start: int
     secret, key = schedule.advance(key)
     lost = (start, keep_from - 1) if keep_from > start else None
     return Candidate(epoch, chain, secret, skipped, lost, key, cost=distance + spent)
+
+
+def _refuse_far(steps: int, policy: Policy) -> None:
+    if steps > policy.walk:
+        raise GapTooLarge(f"{steps} chain steps to this number; at most {policy.walk} are taken")
 
 
 def _renewed(found: Candidate, *, new_epoch: bool, root: bytes | None, roots: NewRoots | None) -> Candidate:

@@ -20,14 +20,19 @@ class ReceiptClock:
     """Since when a receipt is due because of a start, an opener or a replay."""
     waiting: int = 0
     """Messages opened since the last receipt."""
+    quiet: int = 0
+    """Bare receipts opened since: they elicit nothing, but a message that goes anyway tells of them."""
     waiting_ms: int = 0
     """Since when the first of them waits."""
     sent_ms: int = 0
     listed: dict[Range, int] = field(default_factory=dict)
     """Gaps that receipts have told of, and since when; -1 once they were reported missing."""
 
-    def opened(self, now_ms: int) -> None:
-        """Count a message that deserves a receipt some time."""
+    def opened(self, now_ms: int, *, bare: bool = False) -> None:
+        """Count a message; one that is not bare deserves a receipt some time."""
+        if bare:
+            self.quiet += 1
+            return
         if not self.waiting:
             self.waiting_ms = now_ms
         self.waiting += 1
@@ -39,7 +44,7 @@ class ReceiptClock:
 
     def sent(self, now_ms: int, listed: tuple[Range, ...] = ()) -> None:
         """Note that a receipt was sealed, and the gaps that it lists."""
-        self.due_ms, self.waiting, self.sent_ms = None, 0, now_ms
+        self.due_ms, self.waiting, self.quiet, self.sent_ms = None, 0, 0, now_ms
         known = RangeSet(self.listed)
         for first, last in listed:
             for part in known.outside(first, last):  # what was listed before keeps its time, whatever the ranges are now
@@ -57,7 +62,8 @@ class ReceiptClock:
     def rides(self, now_ms: int, policy: Policy, *, response: bool) -> bool:
         """Say whether a message sealed now should carry the receipt. A response always does, if there is something to say."""
         at = self.bare_at(policy)
-        return self.due_ms is not None or (at is not None and at <= now_ms) or (response and self.waiting > 0)
+        many = self.waiting + self.quiet >= policy.ack_every
+        return self.due_ms is not None or many or (at is not None and at <= now_ms) or (response and self.waiting > 0)
 
     def missing(self, gaps: RangeSet, now_ms: int, policy: Policy) -> tuple[Range, ...]:
         """Return the numbers that receipts have listed for T_missing and that are missing still, each once.

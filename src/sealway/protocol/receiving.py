@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sealway.errors import GapTooLarge, NotAuthentic, PeerForked, Replayed
+from sealway.errors import GapTooLarge, PeerForked, Replayed
 from sealway.wire.header import Opener
 from sealway.wire.message import Receipt
 from sealway.protocol import schedule
-from sealway.protocol.chains import Candidate, Chain, Epoch, Step, find_named, find_unnamed, on_chain, on_new_epoch, on_reseed
+from sealway.protocol.chains import Candidate, Chain, Contradicts, Epoch, Step, find_named, find_unnamed, on_chain, on_new_epoch, on_reseed
 from sealway.protocol.policy import Policy
 from sealway.protocol.ranges import Range, RangeSet
 
@@ -54,18 +54,13 @@ class Receiving:
             step: the peer's step, derived by the session, when the opener shows an x that no epoch has.
 
         Raises:
-            Replayed: the number was opened before.
+            Replayed: the number was opened before, or is not waited for.
+            Contradicts: the opener speaks against what is known.
             NotAuthentic: no known chain can hold it.
             GapTooLarge: it would cost more than the policy allows.
         """
-        try:
-            return self._find(number, opener, step, policy)
-        except NotAuthentic:
-            if number in self.closed:  # its chain is forgotten, but it was opened: the peer has not heard of that yet
-                raise Replayed("this number was opened before") from None
-            raise
-
-    def _find(self, number: int, opener: Opener | None, step: Step | None, policy: Policy) -> Candidate:
+        if number in self.void:
+            raise Replayed("the peer said that this number would not come again")
         if opener is None:
             epoch, chain = find_unnamed(self.epochs, number)
             return on_chain(epoch, chain, number, policy)
@@ -73,7 +68,7 @@ class Receiving:
             return on_new_epoch(step, opener, number, policy, before=self._last_chain())
         epoch_named = find_named(self.epochs, opener)
         if epoch_named is None:
-            raise NotAuthentic("a new key out of turn")
+            raise Contradicts("a new key out of turn")
         if opener.reseed is None:
             return on_chain(epoch_named, epoch_named.chains[0], number, policy)
         return on_reseed(epoch_named, opener, number, policy, before=self._last_chain())
@@ -90,26 +85,33 @@ class Receiving:
             GapTooLarge: it would leave more gaps than the policy allows; the sender offers it again.
         """
         if found.new_chain:
-            self._plausible(found)
+            self._plausible(found, number)
         lonely = not self.closed.touches(number - 1, number + 1)
         if lonely and len(self.closed) >= policy.gap_ranges:
             raise GapTooLarge("too many separate gaps")
 
-    def _plausible(self, found: Candidate) -> None:
-        """The chains of a direction are ordered by (epoch, j): a new one must fit between its neighbours' first numbers."""
+    def _plausible(self, found: Candidate, number: int) -> None:
+        """The chains of a direction are ordered by (epoch, j): a new one must fit between its neighbours' first numbers.
+
+        Its numbers end before the next chain begins, or a copy that seals on with an older epoch could use them again.
+        """
         before, after = self._neighbours(found)
         first = found.epoch.first if found.new_epoch else found.chain.first
         top = after.first - 1 if after is not None else self.closed.highest
-        crowded = (before is not None and first < before.first) or (after is not None and first > after.first)
-        if crowded or self.closed.touches(first, top):
+        crowded = (before is not None and first < before.first) or (after is not None and number >= after.first)
+        if crowded or self._opened_between(first, top):
             raise PeerForked("the peer sealed the same numbers twice: two copies of its state are in use")
 
+    def _opened_between(self, first: int, last: int) -> bool:
+        return first <= last and any(self.void.outside(*part) for part in self.closed.within(first, last))
+
     def _neighbours(self, found: Candidate) -> tuple[Chain | None, Chain | None]:
-        if found.new_epoch:
-            return self._last_chain(), None
-        at = self.epochs.index(found.epoch)
-        older = [c for e in self.epochs[:at] for c in e.chains] + [c for c in found.epoch.chains if c.j < found.chain.j]
-        newer = [c for c in found.epoch.chains if c.j > found.chain.j] + [c for e in self.epochs[at + 1 :] for c in e.chains]
+        return (self._last_chain(), None) if found.new_epoch else self._around(found.epoch, found.chain.j)
+
+    def _around(self, epoch: Epoch, j: int) -> tuple[Chain | None, Chain | None]:
+        at = self.epochs.index(epoch)
+        older = [c for e in self.epochs[:at] for c in e.chains] + [c for c in epoch.chains if c.j < j]
+        newer = [c for c in epoch.chains if c.j > j] + [c for e in self.epochs[at + 1 :] for c in e.chains]
         return (older[-1] if older else None), (newer[0] if newer else None)
 
     def take(self, found: Candidate, number: int, tag: bytes, now_ms: int, policy: Policy) -> None:
@@ -124,7 +126,7 @@ class Receiving:
         if found.key_after is None:
             del chain.skipped[number]
         else:
-            chain.skipped |= found.skipped
+            chain.skipped |= {n: secret for n, secret in found.skipped.items() if n not in self.void}
             chain.key, chain.next = found.key_after, number + 1
             if found.lost is not None:
                 self._lose(*found.lost)
@@ -144,7 +146,7 @@ class Receiving:
                     self._lose(chain.next, keep_from - 1)
                 while chain.next < following.first:
                     secret, chain.key = schedule.advance(chain.key)
-                    if chain.next >= keep_from:
+                    if chain.next >= keep_from and chain.next not in self.void:
                         chain.skipped[chain.next] = secret
                     chain.next += 1
                 chain.key = None
@@ -166,11 +168,15 @@ class Receiving:
         for lower in sorted(n for n in self.marks if first <= n <= last)[:-1]:
             del self.marks[lower]
 
-    def drop(self, void: tuple[Range, ...], below: int) -> None:
-        """Stop waiting for numbers that the peer says will not come again; only those below the message that says so."""
+    def drop(self, void: tuple[Range, ...], below: int, policy: Policy) -> None:
+        """Stop waiting for numbers that the peer says will not come again; only those below the message that says so.
+
+        What would leave more separate gaps than the policy allows is passed over; receipts go on listing it.
+        """
         for first, last in void:
             last = min(last, below - 1)
-            if first > last:
+            lonely = not self.closed.touches(first - 1, last + 1)
+            if first > last or (lonely and len(self.closed) >= policy.gap_ranges):
                 continue
             for low, high in self.closed.gaps(last + 1):
                 if high >= first:
@@ -179,6 +185,8 @@ class Receiving:
             self.gone.remove(first, last)
             self._forget_keys(first, last)
             self._keep_highest_mark(first)
+        for first, last in list(self.void)[: max(0, len(self.void) - policy.void_ranges)]:
+            self.void.remove(first, last)
 
     # bounds ----------------------------------------------------------------------------------------------------------
     def missing(self) -> list[Range]:
@@ -203,9 +211,7 @@ class Receiving:
         excess = sum(len(c.skipped) for e in self.epochs for c in e.chains) - policy.skipped
         if excess > 0:
             self._evict_keys(excess)
-        for epoch in self.epochs:
-            while len(epoch.skipped_roots) > policy.skipped:
-                del epoch.skipped_roots[min(epoch.skipped_roots)]
+        self._evict_roots(policy)
         if len(self.epochs) > policy.epochs:
             self._forget_epochs(len(self.epochs) - policy.epochs)
         self._evict_chains(policy)
@@ -218,6 +224,18 @@ class Receiving:
                 break
             self._forget_keys(first, last)
             self.gone.add(first, last)
+
+    def _evict_roots(self, policy: Policy) -> None:
+        """Without its root a reseed that was jumped over cannot be opened: all that is missing around it is gone."""
+        excess = sum(len(e.skipped_roots) for e in self.epochs) - policy.skipped
+        for epoch in self.epochs:
+            for j in sorted(epoch.skipped_roots)[: max(0, excess)]:
+                del epoch.skipped_roots[j]
+                excess -= 1
+                before, after = self._around(epoch, j)
+                if before is not None and after is not None:
+                    self._forget_keys(before.first, after.first - 1)
+                    self._lose(before.first, after.first - 1)
 
     def _evict_chains(self, policy: Policy) -> None:
         excess = sum(len(e.chains) for e in self.epochs) - policy.chains

@@ -80,13 +80,17 @@ class Sending:
         epoch = self.epoch
         if epoch is None:
             raise LocalMisuse("this direction has no chain yet")
-        if self.next_number > HIGHEST_NUMBER:
-            raise LocalMisuse("the session has used all its numbers", hint="begin a new session with this peer")
+        self.refuse_if_used_up()
         if self.must_reseed:
             self._reseed(epoch, random(SALT_LENGTH))
         secret, epoch.chain = schedule.advance(epoch.chain)
         number, self.next_number = self.next_number, self.next_number + 1
         return number, secret
+
+    def refuse_if_used_up(self) -> None:
+        """Raise LocalMisuse when no number is left."""
+        if self.next_number > HIGHEST_NUMBER:
+            raise LocalMisuse("the session has used all its numbers", hint="begin a new session with this peer")
 
     def _reseed(self, epoch: SendingEpoch, salt: bytes) -> None:
         epoch.j, epoch.salt, epoch.chain_first = epoch.j + 1, salt, self.next_number
@@ -149,8 +153,12 @@ class Sending:
             )
         if tag is not None and tag != receipt.tag:
             raise StateLost("the peer acknowledges another message under this number", hint="two copies of this state were in use")
-        if carried_by > self.highest_acked_in and receipt.number < self.highest_acked:
-            raise PeerForked("the peer acknowledges less than it did before")
+        if carried_by > self.highest_acked_in:
+            fallen = receipt.number < self.highest_acked
+        else:  # an earlier message that comes late
+            fallen = receipt.number > self.highest_acked
+        if fallen:
+            raise PeerForked("the peer acknowledges less in a later message than in an earlier one")
 
     def _cover(self, receipt: Receipt) -> tuple[Range, ...]:
         listed = RangeSet(receipt.missing + receipt.gone)

@@ -31,7 +31,8 @@ from sealway.wire.envelope import Envelope, enc_structure, nonce, protected_byte
 from sealway.wire.header import Claims, Opener, StartHeader
 from sealway.wire.message import CODE_EMPTY, FirstIdentity, Freshness, Message, Receipt
 from sealway.protocol import schedule
-from sealway.protocol.chains import Candidate, Epoch, Step
+from sealway.protocol.allowance import Allowance, frugal
+from sealway.protocol.chains import Candidate, Contradicts, Epoch, Step
 from sealway.protocol.events import Event, ForkSuspected, Missing, Silent
 from sealway.protocol.policy import DEFAULT_POLICY, HOUR_MS, Policy
 from sealway.protocol.ranges import Range, RangeSet
@@ -114,8 +115,7 @@ class Session:
     stopped: str | None = None
     policy: Policy = DEFAULT_POLICY
     events: list[Event] = field(default_factory=list)
-    _tokens: float = -1.0
-    _tokens_ms: int = 0
+    allowance: Allowance = field(default_factory=Allowance)
     _forks_told: list[int] = field(default_factory=list)
 
     # sealing ---------------------------------------------------------------------------------------------------
@@ -133,6 +133,7 @@ class Session:
         self._refuse_if_stopped(LocalMisuse)
         bare = message.code == CODE_EMPTY
         self._refuse_if_too_far(message)
+        self.send.refuse_if_used_up()
         self._step_if_due(now_ms, random, bare=bare)
         plaintext = self._with_control(message, now_ms).encode()
         number, secret = self.send.take(random)
@@ -224,27 +225,36 @@ class Session:
         number, opener = envelope.number, envelope.opener
         if envelope.start is not None and opener is None:
             opener = Opener(0, envelope.start.ephemeral, 0, None)  # the start header stands for x and epoch 0
-        if (opener is not None or number not in self.receive.closed) and not self._affordable(now_ms):
-            raise RateLimited("too many failed opens that were costly")
-        step = self._peer_step(opener, now_ms)
+        affordable = self.allowance.left(now_ms, self.policy)
+        policy = self.policy if affordable else frugal(self.policy)
         try:
-            return self.receive.candidate(number, opener, step, self.policy)
-        except NotAuthentic as refused:
-            if opener is not None and opener.reseed is not None:
-                self._suspect_fork(str(refused), now_ms)
+            return self.receive.candidate(number, opener, self._peer_step(opener, affordable=affordable), policy)
+        except Contradicts as refused:
+            self._suspect_fork(refused.message, now_ms)
             raise
+        except NotAuthentic:
+            if number in self.receive.closed:  # its chain is forgotten, but it was opened: the peer has not heard of that yet
+                raise Replayed("this number was opened before") from None
+            raise
+        except GapTooLarge:
+            if affordable:
+                raise
+            raise RateLimited("too many failed opens that were costly") from None
 
-    def _peer_step(self, opener: Opener | None, now_ms: int) -> Step | None:
+    def _peer_step(self, opener: Opener | None, *, affordable: bool) -> Step | None:
         """Derive the step that an unknown x would be. Only the holder of the turn may step, so at most one x is possible."""
         if opener is None or opener.x is None or opener.epoch_first is None:
             return None
         if any(epoch.x == opener.x for epoch in self.receive.epochs):
             return None
+        if self.receive.epochs and opener.epoch_first < self.receive.epochs[0].first:
+            raise NotAuthentic("an epoch that is no longer remembered")
         mine = self.send.epoch
         if self.my_turn or mine is None:
-            self._suspect_fork("a new key out of turn", now_ms)
-            raise NotAuthentic("a new key out of turn")
-        self._tokens -= _STEP_COST
+            raise Contradicts("a new key out of turn")
+        if not affordable:
+            raise RateLimited("too many failed opens that were costly")
+        self.allowance.spend(_STEP_COST)
         agreed = agree(mine.x_secret, opener.x)
         keys = schedule.step_keys(self.root, agreed.reveal(), opener.x, opener.epoch_first)
         epoch = Epoch(opener.x, opener.epoch_first, keys.reseed_root)
@@ -260,7 +270,7 @@ class Session:
         raise NotAuthentic("the envelope does not open")
 
     def _count_failure(self, cost: int) -> None:
-        self._tokens -= cost
+        self.allowance.spend(cost)
         self.failed_opens += 1
         if self.failed_opens >= self.policy.failed_opens:
             self.stopped = "too many failed opens"
@@ -292,13 +302,12 @@ class Session:
         except PeerMisbehaved as defect:
             self.clock.opened(now_ms)
             return Opened(number, tag, None, defect, own, None, len(plaintext))
-        if message.code != CODE_EMPTY:
-            self.clock.opened(now_ms)
+        self.clock.opened(now_ms, bare=message.code == CODE_EMPTY)
         if message.max_silence is not None:
             self.max_silence_s = message.max_silence
         self._answered(message)
-        self.receive.drop(message.void, number)
-        acknowledgement = self._acknowledged(message.receipt, number)
+        self.receive.drop(message.void, number, self.policy)
+        acknowledgement = self._acknowledged(message.receipt, number, now_ms)
         identity = message.first_identity or own
         return Opened(number, tag, message, None, identity, acknowledgement, len(plaintext))
 
@@ -313,14 +322,17 @@ class Session:
         if self.start is not None and message.receive_kid is not None:
             self.kid_out, self.start = message.receive_kid, None
 
-    def _acknowledged(self, receipt: Receipt | None, number: int) -> Acknowledgement | None:
+    def _acknowledged(self, receipt: Receipt | None, number: int, now_ms: int) -> Acknowledgement | None:
         if receipt is None:
             return None
         try:
-            return self.send.acknowledge(receipt, number, self.log.tag_of(receipt.number))
+            news = self.send.acknowledge(receipt, number, self.log.tag_of(receipt.number))
         except (StateLost, PeerForked) as fatal:
             self.stopped = fatal.message
             raise
+        if self.send.void:
+            self.clock.due(now_ms)  # the peer waits for what will not come: tell it, before it reports that as missing
+        return news
 
     # time ------------------------------------------------------------------------------------------------------
     def receipt_at(self) -> int | None:
@@ -370,20 +382,8 @@ class Session:
         if self.send.unacknowledged >= limit:
             raise LocalMisuse("too many messages are unacknowledged", hint="wait for the peer, or begin a new session")
 
-    def _affordable(self, now_ms: int) -> bool:
-        """A token bucket over the chain steps that failed opens have cost."""
-        full = 2.0 * self.policy.walk
-        if self._tokens_ms == 0:
-            self._tokens = full
-        refill = max(0, now_ms - self._tokens_ms) * self.policy.failed_walk_refill_per_ms
-        self._tokens, self._tokens_ms = min(full, self._tokens + refill), now_ms
-        return self._tokens > 0
-
     def _suspect_fork(self, reason: str, now_ms: int) -> None:
         self._forks_told = [at for at in self._forks_told if now_ms - at < HOUR_MS]
         if len(self._forks_told) < self.policy.fork_events_per_hour:
             self._forks_told.append(now_ms)
             self.events.append(ForkSuspected(self.peer, self.hash, reason))
-
-
-__all__ = ["GapTooLarge", "Opened", "Sealed", "Session", "Start"]

@@ -47,7 +47,7 @@ def restore(data: bytes, log: SentLog, policy: Policy) -> Session:
     """
     try:
         session = _session(cbor.decode(data, limit=_LIMIT, depth=12), log, policy)
-    except (SealwayError, ValueError, TypeError, IndexError) as damage:
+    except (SealwayError, ValueError, TypeError, LookupError) as damage:
         raise StateLost("a stored session is damaged", hint="restore nothing over it; begin a new session") from damage
     session.resume()
     return session
@@ -122,12 +122,12 @@ def _to_start(fields: list[Any] | None) -> Start | None:
 
 def _clock(clock: ReceiptClock) -> list[Any]:
     listed = [[first, last, since + 1] for (first, last), since in clock.listed.items()]
-    return [clock.due_ms, clock.waiting, clock.waiting_ms, clock.sent_ms, listed]
+    return [clock.due_ms, clock.waiting, clock.quiet, clock.waiting_ms, clock.sent_ms, listed]
 
 
 def _to_clock(fields: list[Any]) -> ReceiptClock:
-    due, waiting, waiting_ms, sent, listed = fields
-    return ReceiptClock(due, waiting, waiting_ms, sent, {(first, last): since - 1 for first, last, since in listed})
+    due, waiting, quiet, waiting_ms, sent, listed = fields
+    return ReceiptClock(due, waiting, quiet, waiting_ms, sent, {(first, last): since - 1 for first, last, since in listed})
 
 
 def _ranges(numbers: RangeSet) -> list[int]:
