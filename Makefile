@@ -26,7 +26,7 @@ demo: setup-runtime
 	@$(BIN)/sealway demo $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest $(COVERED:%=--cov=sealway.%) --cov-branch --cov-report=json:.coverage.json --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/python -m pytest $(COVERED:%=--cov=src/sealway/%) --cov-branch --cov-report=json:.coverage.json --cov-report=term:skip-covered $(ARGS)
 	$(BIN)/python scripts/check_coverage.py .coverage.json 95 $(COVERED)
 
 check: setup
