@@ -264,6 +264,7 @@ def test_the_hop_protocol_is_bounded() -> None:
         lambda: Acknowledgement(((BOX, (1, 1)),)),
         lambda: Acknowledgement(((BOX, (1,)), (BOX, (2,)))),
         lambda: Acknowledgement(((BOX, tuple(range(1001))),)),
+        lambda: Acknowledgement(tuple((BOX[:-2] + end + "2", tuple(range(1000))) for end in "abcdefghijk")),
         lambda: CollectRequest((), 0),
         lambda: CollectRequest((BOX, BOX), 0),
         lambda: CollectRequest((BOX,), 61),
@@ -289,3 +290,14 @@ def test_one_time_keys_are_numbered_by_position() -> None:
     publication = Publication(BUNDLE.encode(), (KEY, filled(32, 1)))
     assert cbor.decode(publication.encode(), limit=10_000) == [BUNDLE.encode(), [KEY, filled(32, 1)]]
     assert cbor.decode(Offer(b"b").encode(), limit=10) == [b"b", None]
+
+
+def test_the_largest_bodies_are_read() -> None:
+    letters = "abcdefghijklmnopqrstuvwxyz234567"
+    boxes = [f"{BOX[:-2]}{first}{second}" for first in letters for second in letters]
+    acknowledgement = Acknowledgement(tuple((box, tuple(range(10))) for box in boxes[:1000]))
+    assert Acknowledgement.decode(acknowledgement.encode()) == acknowledgement
+    request = CollectRequest(tuple(boxes[:1000]), 60)
+    assert CollectRequest.decode(request.encode()) == request
+    deposits = Deposits(tuple((box, bytes(80_000)) for box in boxes[:100]))
+    assert Deposits.decode(deposits.encode()) == deposits

@@ -19,6 +19,7 @@ MAX_BATCH = 100
 MAX_BATCH_BYTES = 8_388_608  # of a whole encoded batch
 MAX_MAILBOXES = 1000  # that one carrier asks for at once
 MAX_SEQUENCES = 1000  # acknowledged for one mailbox at once
+MAX_ALL_SEQUENCES = 10_000  # acknowledged at once
 MAX_WAIT_SECONDS = 60
 MAX_VERDICT_TEXT = 256
 UINT63 = (1 << 63) - 1
@@ -93,7 +94,10 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """What the hop may forget: (mailbox identifier, 1 to 1000 sequence numbers), at most 1000 mailboxes, each once."""
+    """What the hop may forget: (mailbox identifier, 1 to 1000 sequence numbers), at most 1000 mailboxes, each once.
+
+    There are at most 10 000 sequence numbers in all.
+    """
 
     items: tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -105,6 +109,7 @@ class Acknowledgement:
                 shape.uint(number, "sequence", 0, UINT63)
             shape.distinct(numbers, "sequences")
         shape.distinct([mailbox for mailbox, _ in self.items], "acknowledgement")
+        shape.uint(sum(len(numbers) for _, numbers in self.items), "count of sequences", 1, MAX_ALL_SEQUENCES)
 
     def encode(self) -> bytes:
         """Return CBOR [1*1000 [mailbox, [1*1000 sequence]]]."""

@@ -19,6 +19,7 @@ import cbor2
 from sealway.errors import Malformed, TooLarge
 
 MAX_DEPTH = 8
+MAX_ITEMS = 16_384  # heads in all, whatever the depth; a byte string is one item, however long
 _LOWEST, _HIGHEST = -(1 << 64), (1 << 64) - 1
 
 # Tags that cbor2 would turn into something else by itself: dates, bignums, fractions, regular expressions, shared
@@ -43,6 +44,8 @@ def decode(data: bytes, *, limit: int, depth: int = MAX_DEPTH) -> Any:
     """
     if len(data) > limit:
         raise TooLarge(f"CBOR item of {len(data)} bytes, at most {limit} allowed")
+    if len(data) > MAX_ITEMS:  # an item has at least one byte
+        _check_count(data)
     value = _loaded(data)
     if _dumped(value, depth) != data:  # trailing bytes, longer heads, unsorted maps
         raise Malformed("CBOR is not in its deterministic encoding (RFC 8949 §4.2.1)")
@@ -80,6 +83,20 @@ def _dumped(value: Any, depth: int) -> bytes:
         return cbor2.dumps(_ordered(value, depth))
     except UnicodeEncodeError as error:
         raise Malformed("text is not valid UTF-8") from error
+
+
+def _check_count(data: bytes) -> None:
+    """Refuse an item of more than MAX_ITEMS items before objects are made of them. Walks over heads only."""
+    at, pending = 0, 1
+    for _ in range(MAX_ITEMS + 1):
+        if pending == 0 or at >= len(data):
+            return  # complete, or cut short: what is wrong with it will be found
+        kind, short = data[at] >> 5, data[at] & 0x1F
+        size = 1 << (short - 24) if 24 <= short < 28 else 0
+        argument = int.from_bytes(data[at + 1 : at + 1 + size], "big") if size else short
+        at += 1 + size + (argument if kind in (2, 3) else 0)
+        pending += (argument if kind == 4 else 2 * argument if kind == 5 else kind == 6) - 1
+    raise Malformed(f"more than {MAX_ITEMS} CBOR items in one")
 
 
 def _loaded(data: bytes) -> Any:
