@@ -25,7 +25,7 @@ BATCH = 100
 
 @dataclass(slots=True)
 class Outgoing:
-    """One envelope on offer. Times in Unix milliseconds."""
+    """One envelope on offer. Times in milliseconds of the boot clock, which nobody sets back."""
 
     mailbox: str
     envelope: bytes
@@ -44,7 +44,6 @@ class Outbox:
         self._items: dict[Key, Outgoing] = {}
         self._bytes = 0
         self.wake = asyncio.Event()
-        self.room = asyncio.Condition()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -53,6 +52,11 @@ class Outbox:
     def size(self) -> int:
         """Sum of the sizes of all envelopes held."""
         return self._bytes
+
+    @property
+    def untaken(self) -> int:
+        """How many envelopes no hop has taken since this process began."""
+        return sum(item.accepted == 0 for item in self._items.values())
 
     def add(self, key: Key, mailbox: str, envelope: bytes, *, kept: bool) -> None:
         """Offer an envelope that has just become durable."""
@@ -74,6 +78,10 @@ class Outbox:
             if item is not None:
                 item.due_ms = max(min(item.due_ms, now_ms), item.offered_ms + AFTER_MISSING_MS)
         self.wake.set()
+
+    def contacts(self, session: bytes) -> int:
+        """Return how often a hop has taken the session's oldest envelope, in this process."""
+        return next((item.accepted for key, item in self._items.items() if key[0] == session and item.kept), 0)
 
     def drop_session(self, session: bytes) -> None:
         """Stop offering everything of a session (its messages move to another)."""
