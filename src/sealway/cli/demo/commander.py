@@ -13,6 +13,7 @@ from sealway.cli.demo.town import Town
 from sealway.wire.address import Name
 
 TIMEOUT_S = 120
+SHORTEST_INTERVAL_S = 0.01
 
 
 class Commander:
@@ -29,7 +30,7 @@ class Commander:
     def change_interval(self, device: int) -> str:
         """Ask a device to sample a fifth faster."""
         rate = self._options.rate
-        seconds = 0.8 / rate if rate is not None else 0.002
+        seconds = max(0.8 / rate, SHORTEST_INTERVAL_S) if rate is not None else SHORTEST_INTERVAL_S
         return self.command(device, "interval", f"{seconds:.6g}")
 
     def ask_status(self, device: int) -> str:

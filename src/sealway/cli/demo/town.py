@@ -57,7 +57,8 @@ async def found(options: Options) -> Town:
     town = Town(hub, gateway, application, devices, hub_port, gateway_port)
     owner = base / "owner"
     _write_passphrase(owner / "passphrase")
-    made = await run_json("owner", "init", "--state", str(owner), "--domain", DOMAIN, *_unlock(owner), "--json")
+    await run("owner", "init", "--state", str(owner), "--domain", DOMAIN, *_unlock(owner))
+    made = await run_json("owner", "list", "--state", str(owner), "--json")
     limit = asyncio.Semaphore(os.cpu_count() or 2)
     everyone = (hub, gateway, application, *devices)
     await asyncio.gather(*(_request(member, limit) for member in everyone))
