@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``sealway device``: sends readings, executes commands that the owner has granted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sealway.cli import options
+from sealway.cli.membership import EnrolmentFile, Fingerprint, MemberName, take_step
+from sealway.cli.messages import say, show_fields, show_json
+from sealway.cli.options import AsJson, KeyFile, LogFile, State, To, Verbose
+from sealway.errors import LocalMisuse
+
+if TYPE_CHECKING:
+    from sealway.cli.rows import Source
+
+device_group = options.group("a device: sends readings, executes granted commands")
+
+
+@device_group.command("init")
+def init(
+    state: State,
+    name: MemberName = None,
+    enrolment: EnrolmentFile = None,
+    fingerprint: Fingerprint = None,
+    key_file: KeyFile = None,
+) -> None:
+    """Make a device's keys and request, then take the owner's answer."""
+    take_step("device", state, name, enrolment, fingerprint, key_file)
+
+
+@device_group.command("send")
+def send(
+    state: State,
+    to: To,
+    path: Annotated[str, typer.Option(help="what it is about")] = "readings",
+    data: Annotated[str | None, typer.Option(metavar="TEXT", help="the payload")] = None,
+    file: Annotated[Path | None, typer.Option(metavar="FILE", help="the payload; - is standard input")] = None,
+    wait_ack: Annotated[bool, typer.Option(help="wait until the other end has acknowledged all that was sent")] = False,
+    timeout: Annotated[float, typer.Option(min=0.1, help="seconds")] = 30.0,
+    log_file: LogFile = None,
+    verbose: Verbose = False,
+    key_file: KeyFile = None,
+) -> None:
+    """Seal one message and wait until a hop has taken it."""
+    from sealway.cli.files import read_input
+    from sealway.cli.home import Home
+    from sealway.cli.running import log_to, run_to_end
+    from sealway.cli.sending import Single, send_one
+
+    peer = options.name_of(to, "--to", "application")
+    if (data is None) == (file is None):
+        raise LocalMisuse("one payload is to be sent", hint="give --data TEXT or --file FILE")
+    payload = data.encode() if data is not None else read_input(file or Path("-"), "the payload")
+    single = Single(peer, options.path_of(path), payload, wait_ack=wait_ack, timeout_s=timeout)
+    enrolled = Home(state, "device").open(options.passphrase(key_file))
+    log_to(log_file, verbose=verbose)
+    run_to_end(lambda: send_one(state, enrolled, single))
+    say("acknowledged by the other end" if wait_ack else "sealed, and taken by the next hop")
+
+
+@device_group.command("serve")
+def serve(
+    state: State,
+    to: To,
+    path: Annotated[str, typer.Option(help="what the readings are about")] = "readings",
+    interval: Annotated[float | None, typer.Option(min=0.0, max=86_400, help="seconds between readings")] = None,
+    rate: Annotated[float | None, typer.Option(min=0.0001, max=100_000, help="readings a second")] = None,
+    count: Annotated[int | None, typer.Option(min=0, help="stop sending after so many, all restarts together")] = None,
+    input_file: Annotated[
+        Path | None,
+        typer.Option("--input", metavar="FILE", help="send rows of a CSV or JSONL file; - is standard input"),
+    ] = None,
+    form: Annotated[str | None, typer.Option("--format", metavar="csv|jsonl", help="how the input is written")] = None,
+    deal: Annotated[str, typer.Option(metavar="K/N", help="of the input, take rows K, K+N, …")] = "0/1",
+    no_sensor: Annotated[bool, typer.Option("--no-sensor", help="send nothing, only execute commands")] = False,
+    log_file: LogFile = None,
+    verbose: Verbose = False,
+    key_file: KeyFile = None,
+) -> None:
+    """Send readings and execute commands until SIGTERM. Live readings of this computer, or the rows of --input.
+
+    What was sent is remembered in the state directory: after a restart it goes on where it was. Prints a JSON line for
+    each notable event.
+    """
+    from sealway.cli.home import Home
+    from sealway.cli.rows import Deal
+    from sealway.cli.running import log_to, run_until_stopped
+    from sealway.cli.serving import Plan, serve_forever
+
+    if interval is not None and rate is not None:
+        raise LocalMisuse("--interval and --rate say the same", hint="give one of them")
+    plan = Plan(
+        to=options.name_of(to, "--to", "application"), path=options.path_of(path),
+        interval_s=1 / rate if rate is not None else interval, count=count, source=_source(input_file, form, no_sensor),
+        deal=options.parsed(Deal.parse, deal, "--deal"), sensor=not no_sensor, verbose=verbose,
+    )  # fmt: skip
+    enrolled = Home(state, "device").open(options.passphrase(key_file))
+    log_to(log_file, verbose=verbose)
+    run_until_stopped(lambda: serve_forever(state, enrolled, plan))
+
+
+def _source(path: Path | None, form: str | None, no_sensor: bool) -> Source | None:
+    from sealway.cli.rows import Source
+
+    if path is None:
+        return None
+    if no_sensor:
+        raise LocalMisuse("--input sends, and --no-sensor does not", hint="give one of them")
+    match form:
+        case None | "csv" | "jsonl":
+            source = Source(path, form)
+        case _:
+            raise LocalMisuse(f"--format: {form} is unknown", hint="csv or jsonl")
+    if source.is_file:
+        source.check()  # nothing is sent from a file that cannot be sent as a whole
+    return source
+
+
+@device_group.command("status")
+def status(state: State, as_json: AsJson = False) -> None:
+    """Show what the device has durably, whether it runs or not."""
+    from sealway.cli.status import device_status
+
+    options.demand_directory(state)
+    found = device_status(state)
+    show_json(found) if as_json else show_fields(found)

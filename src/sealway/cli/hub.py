@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``sealway hub``: the directory and the mailboxes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from sealway.cli import options
+from sealway.cli.membership import EnrolmentFile, Fingerprint, MemberName, take_step
+from sealway.cli.messages import show_fields, show_json
+from sealway.cli.options import AsJson, KeyFile, State
+
+hub_group = options.group("the hub: keeps the directory and the mailboxes, opens nothing")
+
+_HTTPS: Final = 443
+_HOUR_S: Final = 3_600
+
+
+@hub_group.command("init")
+def init(
+    state: State,
+    name: MemberName = None,
+    enrolment: EnrolmentFile = None,
+    fingerprint: Fingerprint = None,
+    key_file: KeyFile = None,
+) -> None:
+    """Make a hub's key and request, then take the owner's answer."""
+    take_step("hub", state, name, enrolment, fingerprint, key_file)
+
+
+@hub_group.command("run")
+def run(
+    state: State,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="port to listen on, 0 for any; else that of the enrolment")
+    ] = None,
+    envelope_bytes: Annotated[int, typer.Option(min=64, help="largest envelope")] = 262_144,
+    envelopes_per_mailbox: Annotated[int, typer.Option(min=1, help="most envelopes in a mailbox")] = 100_000,
+    bytes_per_mailbox: Annotated[int, typer.Option(min=1_024, help="most bytes in a mailbox")] = 256 << 20,
+    held_for_hours: Annotated[int, typer.Option(min=1, help="how long an envelope waits")] = 7 * 24,
+    log_file: Annotated[Path | None, typer.Option(metavar="FILE", help="the log; DIR/log by default")] = None,
+    key_file: KeyFile = None,
+) -> None:
+    """Run a hub until SIGTERM; prints "hub ready https://HOST:PORT"."""
+    from urllib.parse import urlsplit
+
+    from sealway.cli.home import Home
+    from sealway.crypto.secret import Secret
+    from sealway.hub.config import HubConfig, Limits
+    from sealway.hub.server import run_hub
+    from sealway.sdk.member import HOP_KEY
+
+    enrolled = Home(state, "hub").open(options.passphrase(key_file))
+    url = enrolled.claims.hub
+    config = HubConfig(
+        state_dir=state, root_document=enrolled.root.encoded, certificate_chain=enrolled.credential.chain,
+        key_pem=Secret(enrolled.keystore.hop_key_pem(HOP_KEY)), host=host,
+        port=(urlsplit(url).port or _HTTPS) if port is None else port, public_urls=(url,),
+        limits=Limits(
+            envelope_bytes=envelope_bytes, envelopes_per_mailbox=envelopes_per_mailbox,
+            bytes_per_mailbox=bytes_per_mailbox, held_for=held_for_hours * _HOUR_S,
+        ),
+        log_file=log_file or state / "log",
+    )  # fmt: skip
+    run_hub(config)
+
+
+@hub_group.command("status")
+def status(state: State, as_json: AsJson = False) -> None:
+    """Show what the hub holds, whether it runs or not."""
+    from sealway.hub.status import hub_status
+
+    options.demand_directory(state)
+    found = hub_status(state)
+    show_json(found) if as_json else show_fields(found)

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``sealway``: its groups, and the one place where errors become lines and exit codes.
+
+What a command needs is imported inside the command, so that ``sealway --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Final, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from sealway.cli import messages
+from sealway.cli.app import app_group
+from sealway.cli.demo.command import demo
+from sealway.cli.device import device_group
+from sealway.cli.gateway import gateway_group
+from sealway.cli.hub import hub_group
+from sealway.cli.inspect import inspect_command
+from sealway.cli.owner import owner_group
+from sealway.errors import SealwayError
+
+TRACEBACK: Final = "SEALWAY_TRACEBACK"
+
+cli = typer.Typer(
+    name="sealway",
+    help="Messages between things and applications, sealed from end to end.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+cli.add_typer(owner_group, name="owner")
+cli.add_typer(hub_group, name="hub")
+cli.add_typer(gateway_group, name="gateway")
+cli.add_typer(device_group, name="device")
+cli.add_typer(app_group, name="app")
+cli.command("inspect")(inspect_command)
+cli.command("demo")(demo)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        messages.say(f"sealway {version('sealway')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Messages between things and applications, sealed from end to end."""
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and exit: 0 ok, 2 usage, 3 refused, 4 transport, 5 state."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; whatever goes wrong is told in ``error:`` and ``hint:`` lines."""
+    try:
+        return _run(arguments)
+    except Exception as error:
+        if os.environ.get(TRACEBACK) == "1":
+            raise
+        messages.complain(f"unexpected {type(error).__name__}", f"set {TRACEBACK}=1 to see where, and report it")
+        return messages.FAILED
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        outcome = cli(args=list(arguments), prog_name="sealway", standalone_mode=False)
+    except TyperException as error:
+        return _usage(error)
+    except SealwayError as error:
+        if os.environ.get(TRACEBACK) == "1":
+            raise
+        messages.complain(error.message, error.hint)
+        return messages.exit_code(error)
+    except (KeyboardInterrupt, typer.Abort):
+        messages.complain("stopped")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush into
+        return messages.FAILED
+    return outcome if isinstance(outcome, int) else messages.OK
+
+
+def _usage(error: TyperException) -> int:
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
+        messages.say(context.get_help())
+        return messages.USAGE
+    text = error.format_message().strip().rstrip(".").replace("\n", " ")
+    where = context.command_path if context is not None else "sealway"
+    messages.complain(text[:1].lower() + text[1:], f"{where} --help")
+    return messages.USAGE
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Becoming a member, in two phases that all roles share: ask the owner, take its answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+from typing import Annotated, TypeAlias
+
+import typer
+
+from sealway.cli import options
+from sealway.cli.files import read_file
+from sealway.cli.messages import next_command, say
+from sealway.errors import LocalMisuse
+
+MemberName: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--name", metavar="NAME", help="first: sealway://DOMAIN/ROLE/LABEL, as it shall be certified"),
+]
+EnrolmentFile: TypeAlias = Annotated[
+    Path | None, typer.Option("--enrolment", metavar="FILE", help="then: what the owner answered")
+]
+Fingerprint: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--fingerprint", metavar="HEX", help="of the root document, as the owner shows it; else it is trusted"
+    ),
+]
+
+
+def take_step(
+    command: str, state: Path, name: str | None, enrolment: Path | None, fingerprint: str | None, key_file: Path | None
+) -> None:
+    """Do the phase that the arguments are for. Raises LocalMisuse if they are for neither or both, else as ``Home``."""
+    if (name is None) == (enrolment is None):
+        hint = "first --name NAME, then --enrolment FILE with the owner's answer"
+        raise LocalMisuse("give either --name or --enrolment", hint=hint)
+    if name is not None:
+        _ask(command, state, name, key_file)
+    elif enrolment is not None:
+        _enrol(command, state, enrolment, fingerprint, key_file)
+
+
+def add_grants(command: str, state: Path, files: list[Path]) -> None:
+    """Keep grants that came after the enrolment. Raises as ``Home.add_grant``."""
+    from sealway.cli.home import Home
+
+    home = Home(state, command)
+    for file in files:
+        home.add_grant(read_file(file, "the grant"))
+        say(f"took the grant {file}")
+
+
+def _ask(command: str, state: Path, text: str, key_file: Path | None) -> None:
+    from sealway.cli.home import Home
+
+    home = Home(state, command)
+    name = options.name_of(text, "--name", home.role)
+    fresh = not home.keystore_path.exists()
+    home.prepare(name, options.passphrase(key_file, confirm=fresh))
+    say(f"{'made' if fresh else 'found'} the keys of {name} in {home.keystore_path}")
+    out = f"{name.label}.enrolment"
+    request = f"sealway owner enroll --state OWNER_DIR --request {quote(str(home.request_path))} --name {name}"
+    next_command("at the owner", f"{request} --hub https://HOST:PORT --out {out}")
+    next_command("then here", f"sealway {command} init --state {quote(str(state))} --enrolment {out} --fingerprint HEX")
+
+
+def _enrol(command: str, state: Path, file: Path, fingerprint: str | None, key_file: Path | None) -> None:
+    from sealway.cli.home import Home
+
+    home = Home(state, command)
+    pin = None if fingerprint is None else options.parsed(bytes.fromhex, fingerprint, "--fingerprint")
+    encoded = read_file(file, "the enrolment")
+    home.demand_keys()
+    credential = home.enrol(encoded, options.passphrase(key_file), pin)
+    say(f"enrolled {credential.name}")
+    next_command("here", f"sealway {command} {_RUN[command]} --state {quote(str(state))}")
+
+
+_RUN = {"hub": "run", "gateway": "run", "device": "serve --to NAME", "app": "watch --received FILE.jsonl"}

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that many commands share, and what turns their text into values: a bad argument is the caller's mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
+
+import typer
+
+from sealway.errors import LocalMisuse, Malformed
+
+if TYPE_CHECKING:
+    from sealway.crypto.secret import Secret
+    from sealway.wire.address import Name
+
+T = TypeVar("T")
+
+State: TypeAlias = Annotated[Path, typer.Option("--state", metavar="DIR", help="the state directory")]
+KeyFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file",
+        metavar="FILE",
+        help="file of mode 0600 with the passphrase (else SEALWAY_PASSPHRASE, else a prompt)",
+    ),
+]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="print JSON")]
+To: TypeAlias = Annotated[str, typer.Option("--to", metavar="NAME", help="the other end, sealway://DOMAIN/ROLE/LABEL")]
+Verbose: TypeAlias = Annotated[bool, typer.Option("--verbose", "-v", help="say more")]
+LogFile: TypeAlias = Annotated[
+    Path | None, typer.Option("--log-file", metavar="FILE", help="write the log there, not to standard error")
+]
+
+
+def group(help_text: str) -> typer.Typer:
+    """Return a new, empty group of commands."""
+    return typer.Typer(help=help_text, no_args_is_help=True, add_completion=False)
+
+
+@contextmanager
+def argument(what: str) -> Iterator[None]:
+    """Turn what a parser finds wrong with an argument into LocalMisuse that names the argument."""
+    try:
+        yield
+    except Malformed as error:
+        raise LocalMisuse(f"{what}: {error.message}", hint=error.hint) from None
+
+
+def name_of(text: str, what: str, role: str | None = None) -> Name:
+    """Return the name that an argument gives, of this role if one is named. Raises LocalMisuse."""
+    from sealway.wire.address import Name
+
+    with argument(what):
+        name = Name.parse(text)
+    if role is not None and name.role != role:
+        raise LocalMisuse(
+            f"{what}: {name} is not the name of a {role}", hint=f"sealway://{name.domain}/{role}/{name.label}"
+        )
+    return name
+
+
+def path_of(text: str) -> str:
+    """Return a path of 1 to 16 segments that a message can have. Raises LocalMisuse."""
+    from sealway.wire.message import CODE_POST, Message
+
+    with argument("--path"):
+        segments = Message(CODE_POST, tuple(text.strip("/").split("/"))).path
+    if not all(segments):
+        raise LocalMisuse(f"--path: {text!r} has an empty segment", hint="a path such as readings or valve/inlet")
+    return "/".join(segments)
+
+
+def parsed(parse: Callable[[str], T], text: str, what: str) -> T:
+    """Return ``parse(text)``; what it refuses (ValueError) is the caller's mistake. Raises LocalMisuse."""
+    try:
+        return parse(text)
+    except ValueError:
+        raise LocalMisuse(f"{what}: {text} cannot be read") from None
+
+
+def passphrase(key_file: Path | None, *, confirm: bool = False) -> Secret:
+    """Return the passphrase of a keystore. Raises LocalMisuse, StateLost as ``find_passphrase``."""
+    from sealway.keystore.unlock import find_passphrase
+
+    return find_passphrase(key_file=key_file, confirm=confirm)
+
+
+def demand_directory(path: Path) -> None:
+    """Return if the state directory exists. Raises LocalMisuse."""
+    if not path.is_dir():
+        raise LocalMisuse(f"there is no directory {path}", hint="give the one that the member runs in as --state")

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``sealway owner``: the one root of trust of a domain; says who is who and who may do what."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sealway.cli import options
+from sealway.cli.files import read_file, write_file
+from sealway.cli.messages import next_command, say, show_json
+from sealway.cli.options import AsJson, KeyFile, State
+from sealway.errors import LocalMisuse
+
+if TYPE_CHECKING:
+    from sealway.identity.enrolment import NextHop
+    from sealway.wire.address import Name
+
+owner_group = options.group("the owner of a domain: says who is who, and who may do what")
+
+_YEARS_10 = 3_653
+_MOST_DAYS = 36_500
+
+
+@owner_group.command("init")
+def init(
+    state: State,
+    domain: Annotated[str, typer.Option(metavar="DOMAIN", help="the domain's name, such as building.example")],
+    days: Annotated[int, typer.Option(min=1, max=_MOST_DAYS, help="how long the root document is valid")] = _YEARS_10,
+    key_file: KeyFile = None,
+) -> None:
+    """Make a domain: its root key, its issuing authority, its root document."""
+    from sealway.cli.authority import OwnerHome
+
+    passphrase = options.passphrase(key_file, confirm=True)
+    with options.argument("--domain"):
+        root = OwnerHome(state).create(domain, passphrase, days=days)
+    say(f"domain       {root.domain}")
+    say(f"fingerprint  {root.fingerprint.hex()}")
+    request = f"sealway owner enroll --state {quote(str(state))} --request FILE --name sealway://{domain}/ROLE/LABEL"
+    next_command("for each member", f"{request} --hub https://HOST:PORT --out FILE")
+
+
+@owner_group.command("enroll")
+def enroll(
+    state: State,
+    request: Annotated[Path, typer.Option(metavar="FILE", help="the member's request.csr")],
+    hub: Annotated[str, typer.Option(metavar="URL", help="the hub, https://HOST:PORT")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="where the enrolment goes")],
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="sealway://DOMAIN/ROLE/LABEL")] = None,
+    role: Annotated[str | None, typer.Option(help="with --label, instead of --name")] = None,
+    label: Annotated[str | None, typer.Option(help="with --role, instead of --name")] = None,
+    gateway_name: Annotated[str | None, typer.Option(metavar="NAME", help="the device's gateway")] = None,
+    gateway: Annotated[str | None, typer.Option(metavar="URI", help="its address, coap://HOST:PORT")] = None,
+    peer: Annotated[list[str] | None, typer.Option(metavar="NAME", help="whom the member talks to")] = None,
+    grant_scope: Annotated[
+        list[str] | None, typer.Option(metavar="SCOPE", help="granted to the member at all devices, as valve:write")
+    ] = None,
+    grant_hours: Annotated[int, typer.Option(min=1, help="how long that grant lives")] = 24,
+    dns: Annotated[list[str] | None, typer.Option(help="host name of a hub or gateway; else that of --hub")] = None,
+    ip: Annotated[list[str] | None, typer.Option(help="IP address of a hub or gateway")] = None,
+    days: Annotated[int, typer.Option(min=1, max=_MOST_DAYS, help="how long the certificate is valid")] = 90,
+    key_file: KeyFile = None,
+) -> None:
+    """Certify a member and hand it all that it needs, in one signed file."""
+    from sealway.cli.authority import Enrolling, OpenOwner, OwnerHome
+    from sealway.wire.address import check_hub
+
+    home = OwnerHome(state)
+    who = _member_name(home.read_root().domain, name, role, label)
+    with options.argument("--hub"):
+        check_hub(hub)
+    wanted = Enrolling(
+        name=who, hub=hub, gateway=_next_hop(gateway_name, gateway), days=days, grant_hours=grant_hours,
+        peers=tuple(options.name_of(text, "--peer") for text in peer or ()),
+        scopes=_scopes(grant_scope, "--grant-scope"),
+        dns=tuple(dns or ()), ip=tuple(options.parsed(ip_address, text, "--ip") for text in ip or ()),
+    )  # fmt: skip
+    csr = read_file(request, "the request")
+    with OpenOwner.open(home, options.passphrase(key_file)) as owner:
+        enrolment = owner.enroll(csr, wanted)
+        fingerprint = owner.root.fingerprint.hex()
+    write_file(out, enrolment, "the enrolment")
+    say(f"enrolled {who} for {days} days")
+    command = "app" if who.role == "application" else who.role
+    init = f"sealway {command} init --state DIR --enrolment {quote(str(out))} --fingerprint {fingerprint}"
+    next_command(f"at {who.label}", init)
+
+
+@owner_group.command("grant")
+def grant(
+    state: State,
+    holder: Annotated[str, typer.Option(metavar="NAME", help="who may")],
+    device: Annotated[list[str], typer.Option(metavar="NAME", help="where; all means every device of the domain")],
+    scope: Annotated[list[str], typer.Option(metavar="SCOPE", help="what, as valve:write")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="where the grant goes")],
+    hours: Annotated[int, typer.Option(min=1, max=_MOST_DAYS * 24, help="how long")] = 24,
+    key_file: KeyFile = None,
+) -> None:
+    """Allow a member something at devices; the devices enforce it."""
+    from sealway.cli.authority import OpenOwner, OwnerHome
+
+    who = options.name_of(holder, "--holder")
+    devices = [text if text == "all" else str(options.name_of(text, "--device", "device")) for text in device]
+    scopes = _scopes(scope, "--scope")
+    home = OwnerHome(state)
+    home.read_root()
+    with OpenOwner.open(home, options.passphrase(key_file)) as owner, options.argument("the grant"):
+        encoded = owner.grant(who, devices, scopes, hours)
+    write_file(out, encoded, "the grant")
+    say(f"granted {', '.join(scopes)} to {who} for {hours} hours")
+    next_command(f"at {who.label}", f"sealway app init --state DIR --grant {quote(str(out))}")
+
+
+@owner_group.command("list")
+def list_issued(state: State, as_json: AsJson = False) -> None:
+    """Show what was issued: certificates and grants."""
+    from sealway.cli.authority import OwnerHome
+
+    home = OwnerHome(state)
+    root, entries = home.read_root(), list(home.ledger.entries())
+    if as_json:
+        public = [{key: value for key, value in entry.items() if key != "chain"} for entry in entries]
+        show_json({"domain": root.domain, "fingerprint": root.fingerprint.hex(), "issued": public})
+    else:
+        _show_table(root.domain, root.fingerprint.hex(), entries)
+
+
+def _show_table(domain: str, fingerprint: str, entries: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("kind", "who", "until", "what", box=None, pad_edge=False)
+    for entry in entries:
+        who = entry.get("name") or entry["holder"]
+        what = f"{' '.join(entry['scopes'])} at {' '.join(entry['devices'])}" if entry["kind"] == "grant" else ""
+        table.add_row(entry["kind"], who, f"{datetime.fromtimestamp(entry['expires'], UTC):%Y-%m-%d %H:%M}Z", what)
+    say(f"domain       {domain}")
+    say(f"fingerprint  {fingerprint}")
+    Console().print(table)
+
+
+def _member_name(domain: str, name: str | None, role: str | None, label: str | None) -> Name:
+    if name is not None and role is None and label is None:
+        return options.name_of(name, "--name")
+    if name is None and role is not None and label is not None:
+        return options.name_of(f"sealway://{domain}/{role}/{label}", "--role and --label")
+    raise LocalMisuse("who is to be enrolled", hint="give --name, or --role and --label")
+
+
+def _next_hop(name: str | None, address: str | None) -> NextHop | None:
+    from sealway.identity.enrolment import NextHop
+
+    if name is None and address is None:
+        return None
+    if name is None or address is None:
+        raise LocalMisuse("a gateway has a name and an address", hint="give both --gateway-name and --gateway")
+    with options.argument("--gateway"):
+        return NextHop(options.name_of(name, "--gateway-name", "gateway"), address)
+
+
+def _scopes(texts: list[str] | None, what: str) -> tuple[str, ...]:
+    from sealway.wire.grant import Scope
+
+    with options.argument(what):
+        return tuple(str(Scope.parse(text)) for text in texts or ())

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sealing with patience: while there is no session, or none can be begun, it is tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+
+from sealway.cli.carriers import consents, next_hop
+from sealway.cli.home import Enrolled
+from sealway.cli.status import SENT_MARK
+from sealway.errors import LocalMisuse, SealwayError, StateLost, TooLarge, TransportFailed
+from sealway.sdk.device import Device
+from sealway.sdk.endpoint import Endpoint
+from sealway.wire.address import Name
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_PAUSE_S: Final = 0.25
+_LONGEST_PAUSE_S: Final = 5.0
+_LOOK_S: Final = 0.05
+_SINGLE: Final = f"{SENT_MARK}single"
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """One message to be sent, and how long to wait for it, in seconds."""
+
+    to: Name
+    path: str
+    payload: bytes = field(repr=False)
+    wait_ack: bool
+    timeout_s: float
+
+
+def open_device(state: Path, enrolled: Enrolled) -> Device:
+    """Return the device of a state directory with its next hop; not started yet. Raises LocalMisuse, StateLost."""
+    return Device(
+        state, enrolled.member(), next_hop(enrolled), grants=enrolled.grants, consents=consents(enrolled)
+    )  # fmt: skip
+
+
+async def send_one(state: Path, enrolled: Enrolled, single: Single) -> None:
+    """Seal one message; return once a hop has taken it, or the other end has acknowledged it.
+
+    Raises:
+        TransportFailed: not in time. What was sealed is offered again when the device runs next.
+        LocalMisuse, TooLarge, StateLost: it cannot be sealed.
+    """
+    async with open_device(state, enrolled) as device:
+        sealed = False
+        try:
+            async with asyncio.timeout(single.timeout_s):
+                sent = await device.endpoint.mark(_SINGLE)
+                mark = (_SINGLE, sent + 1)
+                await patiently(lambda: device.send(single.to, single.path, single.payload, mark=mark), "sealed")
+                sealed = True
+                await (_acknowledged if single.wait_ack else _taken)(device.endpoint)
+        except TimeoutError:
+            raise _too_late(single, sealed) from None
+
+
+def _too_late(single: Single, sealed: bool) -> TransportFailed:
+    if sealed:
+        what = "acknowledged" if single.wait_ack else "taken by a hop"
+        return TransportFailed(
+            f"sealed, but not {what} within {single.timeout_s:g} seconds", hint="it is offered again at the next start"
+        )
+    hint = "is the next hop running, and has the other end been online once?"
+    return TransportFailed(f"no session with {single.to} within {single.timeout_s:g} seconds", hint=hint)
+
+
+async def _taken(endpoint: Endpoint) -> None:
+    while endpoint.outbox.untaken:
+        endpoint.check_alive()
+        await asyncio.sleep(_LOOK_S)
+
+
+async def _acknowledged(endpoint: Endpoint) -> None:
+    while len(endpoint.outbox):
+        endpoint.check_alive()
+        await asyncio.sleep(_LOOK_S)
+
+
+async def patiently(attempt: Callable[[], Awaitable[T]], what: str) -> T:
+    """Return what ``attempt`` returns, trying again as long as it fails for reasons that may pass.
+
+    Raises:
+        LocalMisuse, TooLarge, StateLost: these do not pass.
+    """
+    pause = _PAUSE_S
+    while True:
+        try:
+            return await attempt()
+        except (LocalMisuse, TooLarge, StateLost):
+            raise
+        except SealwayError as error:
+            log.warning("nothing can be %s yet: %s", what, error.message)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_S)
