@@ -25,7 +25,8 @@ def prefer(current: KnownSession | None, accepted: KnownSession) -> bytes:
     """Return the hash of the session to send on, after a start of the peer was accepted.
 
     If neither start names the other's session and this end's was unanswered, they crossed: both ends then take the
-    smaller hash. Otherwise the newer start is sent on.
+    smaller hash. A start that the current session's start names already is an older one that comes late: it is opened,
+    but not sent on. Otherwise the newer start is sent on.
 
     Args:
         current: the session this end sends on until now.
@@ -33,5 +34,7 @@ def prefer(current: KnownSession | None, accepted: KnownSession) -> bytes:
     """
     if current is None:
         return accepted.hash
+    if current.newest == accepted.hash:
+        return current.hash
     crossed = current.unanswered and accepted.newest != current.hash and current.newest != accepted.hash
     return min(current.hash, accepted.hash) if crossed else accepted.hash

@@ -51,6 +51,11 @@ class SentLog:
         record = self._records.get(number)
         return record.tag if record is not None else None
 
+    @property
+    def newest_ms(self) -> int:
+        """When the newest message was sealed, Unix milliseconds; 0 if none is remembered."""
+        return next((record.sealed_ms for record in reversed(self._records.values())), 0)
+
     def prune(self, acked: RangeSet, *, below: int) -> list[int]:
         """Forget acknowledged records below ``below``; return their numbers."""
         forgotten: list[int] = []

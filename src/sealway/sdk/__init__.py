@@ -3,7 +3,7 @@
 
 from sealway.sdk.application import Application
 from sealway.sdk.device import Device
-from sealway.sdk.engine import Received
+from sealway.sdk.inbox import Received
 from sealway.sdk.member import Member
 
 __all__ = ["Application", "Device", "Member", "Received"]

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
-from sealway.sdk.engine import Received
+from sealway.sdk.inbox import Received
 from sealway.sdk.role import Role
 from sealway.wire.address import Name
 from sealway.wire.message import Message

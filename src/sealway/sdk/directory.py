@@ -78,8 +78,11 @@ class Directory:
         if not chain or hashlib.sha256(chain[0]).digest() != x5t:
             raise NotAuthentic("the directory served another certificate than the one that was named")
         credential = verify_chain(chain, self._root, self._now_s(), expected_name=name)
-        if x5t not in self._chains and len(self._chains) < _MOST_CACHED:
+        if x5t not in self._chains:
             self._chains[x5t] = chain
+            for oldest in list(self._chains)[:-_MOST_CACHED]:
+                del self._chains[oldest]
+                self._journal.note("DELETE FROM certificates WHERE x5t = ?", oldest)
             self._journal.note("INSERT OR REPLACE INTO certificates VALUES (?, ?)", x5t, CertChain(chain).encode())
         return credential
 

@@ -11,39 +11,35 @@ import contextlib
 import logging
 import os
 import sqlite3
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from sealway.crypto.ports import Random
-from sealway.errors import (
-    GapTooLarge,
-    LocalMisuse,
-    NotFound,
-    RateLimited,
-    SealwayError,
-    TransportFailed,
-)
-from sealway.protocol.events import Event, Unacknowledged
+from sealway.errors import HopRefused, NotFound, RateLimited, SealwayError
+from sealway.protocol.events import Event
 from sealway.protocol.policy import DEFAULT_POLICY, Policy
 from sealway.sdk.clock import Clock, SystemClock
 from sealway.sdk.directory import Directory
-from sealway.sdk.engine import Engine, Received
+from sealway.sdk.engine import Engine
+from sealway.sdk.inbox import Inbox, Received
+from sealway.sdk.intake import Intake
 from sealway.sdk.journal import Journal
 from sealway.sdk.kidpool import KidPool
 from sealway.sdk.links import Links
 from sealway.sdk.member import Member
+from sealway.sdk.mover import Mover
 from sealway.sdk.outbox import Key, Outbox
 from sealway.sdk.prekeystore import PrekeyStore
 from sealway.sdk.publisher import Publisher
 from sealway.sdk.schema import DATABASE, SCRIPTS
-from sealway.sdk.sessions import Sessions
+from sealway.sdk.sessions import Leaving, Sessions
+from sealway.sdk.upkeep import Upkeep
 from sealway.storage.directory import DirectoryLock
 from sealway.storage.store import Store
-from sealway.transports.ports import Carrier, Collected, Deposit
+from sealway.transports.ports import Carrier, Deposit
 from sealway.wire.address import Name
-from sealway.wire.envelope import Envelope
 from sealway.wire.header import Claims
 from sealway.wire.message import FirstIdentity, Message
 
@@ -63,55 +59,70 @@ class Endpoint:
         directory: the state directory; locked for this process until ``close``.
         member: who this endpoint is.
         carrier: its next hop.
+        max_silence: declared to peers, who report Silent when nothing came for longer; this end sends a sign of life in time.
+
+    Raises:
+        LocalMisuse: another process uses the directory.
+        StateLost: the state cannot be opened or is damaged.
     """
 
     def __init__(
         self, directory: Path, member: Member, carrier: Carrier, *, consents: Sequence[bytes] = (),
         clock: Clock | None = None, random: Random = os.urandom, policy: Policy = DEFAULT_POLICY,
+        max_silence: timedelta | None = None,
     ) -> None:  # fmt: skip
         self.member = member
         self.carrier = carrier
         self.clock: Clock = clock if clock is not None else SystemClock()
-        self.policy = policy
         self._lock = DirectoryLock(directory, "endpoint")
-        try:
+        with contextlib.ExitStack() as opened:
+            opened.callback(self._lock.release)
             self.store = Store(directory / DATABASE, SCRIPTS, "endpoint")
-        except BaseException:
-            self._lock.release()
-            raise
-        kids = KidPool()
+            opened.callback(self.store.close)
+            self._assemble(consents, random, policy, max_silence)
+            self.store.read_now(self._load)
+            opened.pop_all()
+
+    def _assemble(
+        self, consents: Sequence[bytes], random: Random, policy: Policy, max_silence: timedelta | None
+    ) -> None:  # fmt: skip
+        kids, member, carrier, clock = KidPool(), self.member, self.carrier, self.clock
+        silence = max(1, int(max_silence.total_seconds())) if max_silence is not None else None
         self.journal = Journal(self.store)
         self.outbox = Outbox()
         self.sessions = Sessions(self.journal, kids, policy)
-        self.directory = Directory(carrier, member.root, self.journal, self.clock)
+        self.directory = Directory(carrier, member.root, self.journal, clock)
+        self.inbox = Inbox(self.store)
         self.engine = Engine(
-            self.sessions, self.outbox, self.journal, self.clock, random, policy, self._delivered, self._happened
+            self.sessions, self.outbox, self.journal, clock, random, policy, self.inbox.offer, self._happened, silence
         )
         self.prekeys = PrekeyStore(member, self.journal, kids)
         self.links = Links(
-            member, self.directory, self.prekeys, self.sessions, self.engine,
-            self.journal, kids, self.clock, random, policy,
-        )  # fmt: skip
-        self.publisher = Publisher(member, carrier, self.prekeys, self.journal, self.clock, random, consents)
-        self.inbox: deque[Received] = deque()
-        self.arrived = asyncio.Event()
+            member, self.directory, self.prekeys, self.sessions, self.engine, self.journal, kids, clock, random, policy
+        )
+        self.mover = Mover(self.sessions, self.links, self.engine, clock, policy)
+        self.publisher = Publisher(member, carrier, self.prekeys, self.journal, clock, random, consents)
+        self.publisher.on_lost = lambda: self.sessions.stop_all("this state is a copy, or was restored")
+        self.publisher.on_forgotten = self.sessions.leave_unanswered
+        self.intake = Intake(self.sessions, self.links, self.engine, self.journal)
+        self.upkeep = Upkeep(self.sessions, self.prekeys, self.journal, clock, policy, self._happened)
         self.events: asyncio.Queue[Event] = asyncio.Queue(1_024)
         self.on_event: Callable[[Event], None] | None = None
+        self.on_failure: Callable[[BaseException], None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._failed: BaseException | None = None
-        self.store.read_now(self._load)
+        self._hop_failed = False
 
     def _load(self, connection: sqlite3.Connection) -> None:
-        now_ms = self.clock.now_ms()
-        self.prekeys.load(connection, now_ms // 1_000)
+        self.prekeys.load(connection, self.clock.now_ms() // 1_000)
         self.sessions.load(connection)
         self.directory.load(connection)
-        self.inbox.extend(self.engine.load(connection, now_ms))
+        self.engine.load(connection)
 
     # life ------------------------------------------------------------------------------------------------------
     async def start(self) -> None:
         """Begin to publish, offer, collect and look after time."""
-        for work in (self._offer_forever, self._collect_forever, self._tick_forever):
+        for work in (self._offer_forever, self._collect_forever, self._tick_forever, self._keep_forever):
             task = asyncio.create_task(self._watched(work), name=work.__name__)
             self._tasks.append(task)
 
@@ -121,20 +132,28 @@ class Endpoint:
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            log.error("endpoint stopped: %s", error)
-            self._failed = error
-            self.arrived.set()
+            log.exception("endpoint stopped")
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """Stop working: from now on every call here raises ``error``."""
+        self._failed = error
+        self.inbox.fail(error)
+        if self.on_failure is not None:
+            self.on_failure(error)
 
     async def close(self) -> None:
         """Stop, make durable what is noted, and give the directory free."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with contextlib.suppress(SealwayError):
-            await self.journal.commit()
-        await self.carrier.close()
-        self.store.close()
-        self._lock.release()
+        try:
+            with contextlib.suppress(SealwayError):
+                await self.journal.commit()
+            await self.carrier.close()
+        finally:
+            self.store.close()
+            self._lock.release()
 
     def check_alive(self) -> None:
         """Raise what stopped this endpoint, if anything did."""
@@ -156,8 +175,9 @@ class Endpoint:
             TransportFailed: there is no session and none can be begun now.
             NotTrusted: what the directory serves is not that peer's.
             StateLost: the state could not be written.
+            TooLarge: no envelope holds it.
         """
-        await self._room()
+        await self.room()
         held = await self.links.with_peer(to)
         identity = self.engine.seal(held, self._stamped(message), claims=claims)
         if mark is not None:
@@ -166,13 +186,24 @@ class Endpoint:
         return identity
 
     async def reply(self, received: Received, answer: Message) -> None:
-        """Seal an answer in the session of its request, or in a newer one, and note the request as handled."""
+        """Seal an answer in the session of its request, or in a newer one, and note the request as handled.
+
+        Raises:
+            RateLimited: too much is unacknowledged; to be tried again later.
+            TransportFailed, NotTrusted: there is no session, and none can be begun now.
+        """
+        if len(self.outbox) >= 2 * OUTBOX_ENVELOPES or self.outbox.size >= 2 * OUTBOX_BYTES:
+            raise RateLimited("too much is unacknowledged to answer requests")
         held = self.sessions.by_hash(received.via)
-        if held is None or held.session.stopped is not None:
+        if held is None or held.session.stopped is not None or held.leaving is not Leaving.NO:
             held = await self.links.with_peer(Name.parse(received.peer))
         self.engine.seal(held, self._stamped(answer))
         self.note_handled(received)
         await self.journal.commit()
+
+    def note_handled(self, received: Received) -> None:
+        """Note that a message need not be offered to its handler again."""
+        self.journal.note("UPDATE inbox SET message = NULL WHERE id = ?", received.row)
 
     def note_mark(self, name: str, value: int) -> None:
         """Store a number under a name with the present group."""
@@ -186,25 +217,26 @@ class Endpoint:
     def _stamped(self, message: Message) -> Message:
         return replace(message, sent_at=self.clock.now_ms()) if message.sent_at is None else message
 
-    async def _room(self) -> None:
-        """Wait until the outbox has room: the sender is slowed to the pace of the hops."""
+    async def room(self) -> None:
+        """Wait until the outbox has room: the sender is slowed to the pace of the hops. Raises what stopped this endpoint."""
+        self.check_alive()
         while len(self.outbox) >= OUTBOX_ENVELOPES or self.outbox.size >= OUTBOX_BYTES:
-            self.check_alive()
             await asyncio.sleep(0.05)
+            self.check_alive()
 
     async def _offer_forever(self) -> None:
         while True:
-            now_ms = self.clock.now_ms()
+            now_ms = self.clock.uptime().ms
             batch = self.outbox.due(now_ms)
-            if not batch:
+            if batch:
+                await self._offer(batch)
+            else:
                 await self._wait_for_due(now_ms)
-                continue
-            await self._offer(batch)
 
     async def _wait_for_due(self, now_ms: int) -> None:
         self.outbox.wake.clear()
         due = self.outbox.next_due_ms()
-        seconds = POLL_S if due is None else max(0.0, (due - now_ms) / 1_000)
+        seconds = POLL_S if due is None else min(TICK_S, max(0.0, (due - now_ms) / 1_000))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.outbox.wake.wait(), seconds)
 
@@ -215,10 +247,12 @@ class Endpoint:
         except SealwayError as error:
             self._refused(keys, error)
             return
-        now_ms = self.clock.now_ms()
+        self._hop_answers()
+        now_ms = self.clock.uptime().ms
         for key, verdict in zip(keys, verdicts, strict=True):
             if verdict.accepted:
                 self.outbox.accepted(key, now_ms)
+                self.sessions.offered(key[0], self.clock.now_ms())
             else:
                 self.journal.count(f"deposit_refused_{verdict.status}")
                 self.outbox.failed(key, now_ms)
@@ -227,11 +261,17 @@ class Endpoint:
 
     def _refused(self, keys: list[Key], error: SealwayError) -> None:
         log.warning("the hop did not take %d envelopes: %s", len(keys), error)
+        self._hop_failed = True
         self.journal.count("deposits_failed")
-        if isinstance(error, NotFound):
+        if isinstance(error, NotFound | HopRefused):
             self.publisher.check_soon()
         for key in keys:
-            self.outbox.failed(key, self.clock.now_ms())
+            self.outbox.failed(key, self.clock.uptime().ms)
+
+    def _hop_answers(self) -> None:
+        if self._hop_failed:
+            self._hop_failed = False
+            self.outbox.hop_is_back(self.clock.uptime().ms)
 
     # receiving -------------------------------------------------------------------------------------------------
     async def _collect_forever(self) -> None:
@@ -242,132 +282,42 @@ class Endpoint:
                 collected = await self.carrier.collect([mailbox], wait=POLL_S)
             except SealwayError as error:
                 log.warning("nothing could be collected: %s", error)
-                if isinstance(error, NotFound):
+                if isinstance(error, NotFound | HopRefused):
                     self.publisher.check_soon()
                 await asyncio.sleep(PAUSE_S)
                 continue
-            await self._receive(collected)
-
-    async def _receive(self, collected: list[Collected]) -> None:
-        settled: list[Collected] = []
-        for item in collected:
-            if await self._receive_one(item):
-                settled.append(item)
-        await self.journal.commit()
-        if len(settled) < len(collected):
-            await asyncio.sleep(PAUSE_S)  # the others come again
-        if settled:
-            try:
-                await self.carrier.acknowledge(settled)
-            except SealwayError as error:
-                log.warning("the hop was not told what arrived: %s", error)  # it brings it again: Replayed
-
-    async def _receive_one(self, item: Collected) -> bool:
-        """Open one envelope; return whether the hop may forget it."""
-        try:
-            envelope = Envelope.decode(item.envelope)
-            await self._open(envelope)
-        except (GapTooLarge, RateLimited, TransportFailed) as error:
-            self._count_refusal(error)
-            return False
-        except SealwayError as error:
-            self._count_refusal(error)
-            log.info("an envelope was refused: %s", error)
-            return True
-        await self._move_gone()
-        return True
-
-    async def _open(self, envelope: Envelope) -> None:
-        if envelope.start is not None:
-            await self.links.open_start(envelope, envelope.start)
-            return
-        held = self.sessions.by_kid(envelope.kid)
-        if held is None:
-            self.journal.count("refused_unknown_kid")
-            raise LocalMisuse("an envelope for a session that is not known here")
-        self.engine.open(held, envelope)
-
-    def _count_refusal(self, error: SealwayError) -> None:
-        self.journal.count(f"refused_{type(error).__name__}")
-
-    def _delivered(self, received: Received) -> None:
-        self.inbox.append(received)
-        self.arrived.set()
-
-    async def next_received(self) -> Received:
-        """Return the next message that was opened and not handled yet, in the order of opening."""
-        while not self.inbox:
-            self.check_alive()
-            self.arrived.clear()
-            await self.arrived.wait()
-        self.check_alive()
-        return self.inbox.popleft()
-
-    def note_handled(self, received: Received) -> None:
-        """Note that a message need not be offered to its handler again."""
-        self.journal.note("UPDATE inbox SET message = NULL WHERE id = ?", received.row)
+            self._hop_answers()
+            settled = await self.intake.open_all(collected)
+            await self.mover.move_gone()
+            await self.journal.commit()
+            if len(settled) < len(collected):
+                await asyncio.sleep(PAUSE_S)  # the others come again
+            if settled:
+                try:
+                    await self.carrier.acknowledge(settled)
+                except SealwayError as error:
+                    log.warning("the hop was not told what arrived: %s", error)  # it brings it again: Replayed
 
     # time ------------------------------------------------------------------------------------------------------
     async def _tick_forever(self) -> None:
         while True:
-            now_ms = self.clock.now_ms()
-            self.engine.seal_due_receipts(now_ms)
-            self.engine.look(now_ms)
-            self._report_unacknowledged(now_ms)
-            self._close_idle(now_ms)
-            await self._leave_stopped()
-            await self.journal.commit()
-            await self.publisher.look()
+            await self.tick()
             await asyncio.sleep(TICK_S)
 
-    def _report_unacknowledged(self, now_ms: int) -> None:
-        for held in self.sessions.all():
-            late = held.session.unacknowledged(now_ms)
-            if late and late[0][0] not in held.reported:
-                held.reported.add(late[0][0])
-                self._happened(Unacknowledged(held.session.peer, held.session.hash, late))
+    async def tick(self) -> None:
+        """Do what is due by time and needs no hop: receipts, signs of life, events, forgetting."""
+        now_ms = self.clock.now_ms()
+        self.engine.seal_due_receipts(now_ms)
+        self.engine.seal_signs_of_life(now_ms)
+        self.engine.look(now_ms)
+        self.upkeep.look(now_ms)
+        await self.journal.commit()
 
-    def _close_idle(self, now_ms: int) -> None:
-        for held in self.sessions.all():
-            session = held.session
-            current = self.sessions.sending_to(session.peer)
-            idle = now_ms - max(session.heard_ms, session.created_ms, session.stepped_ms) > self.policy.held_for_ms
-            if idle and current is not held:
-                self.sessions.close(held, now_ms)
-
-    async def _leave_stopped(self) -> None:
-        """Take the unacknowledged messages of a stopped session along into a new one."""
-        for held in self.sessions.all():
-            session = held.session
-            if session.stopped is None or held.left:
-                continue
-            self.outbox.drop_session(session.hash)
-            rows = await self._unacknowledged_rows(session.hash, 0, session.send.next_number)
-            try:
-                target = await self.links.with_peer(Name.parse(session.peer)) if rows else None
-            except SealwayError as error:
-                log.warning("no new session with %s yet: %s", session.peer, error)
-                continue
-            if target is not None:
-                self.engine.move(held, target, rows)
-            held.left = True
-
-    async def _move_gone(self) -> None:
-        while self.engine.gone:
-            held, ranges = self.engine.gone.pop()
-            await self.journal.commit()
-            for first, last in ranges:
-                rows = await self._unacknowledged_rows(held.session.hash, first, last)
-                self.engine.move(held, held, rows)
-
-    async def _unacknowledged_rows(
-        self, digest: bytes, first: int, last: int
-    ) -> list[tuple[int, bytes, bytes | None, int | None]]:
-        query = (
-            "SELECT number, message, first_session, first_number FROM sent"
-            " WHERE session = ? AND number BETWEEN ? AND ? AND message IS NOT NULL ORDER BY number"
-        )
-        return await self.store.read(lambda c: c.execute(query, (digest, first, last)).fetchall())
+    async def _keep_forever(self) -> None:
+        while True:
+            await self.publisher.look()
+            await self.mover.look()
+            await asyncio.sleep(TICK_S)
 
     def _happened(self, event: Event) -> None:
         self.journal.count(f"event_{type(event).__name__}")

@@ -8,22 +8,24 @@ told. No method here awaits, so each is one transaction or part of one.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sealway.crypto.ports import Random
-from sealway.errors import PeerForked, StateLost
-from sealway.protocol.events import Event
+from sealway.errors import LocalMisuse, StateLost, TooLarge
+from sealway.protocol.events import Event, Silent
 from sealway.protocol.policy import Policy
 from sealway.protocol.ranges import Range
 from sealway.protocol.sending import Acknowledgement
 from sealway.protocol.session import Opened, Sealed
 from sealway.sdk.clock import Clock
+from sealway.sdk.inbox import Received
 from sealway.sdk.journal import Journal
 from sealway.sdk.outbox import Outbox
-from sealway.sdk.sessions import Held, Sessions
-from sealway.wire.envelope import Envelope
+from sealway.sdk.sessions import Held, Leaving, Sessions
+from sealway.wire.envelope import MAX_ENVELOPE_BYTES, Envelope
 from sealway.wire.header import Claims
 from sealway.wire.message import CODE_EMPTY, FirstIdentity, Message
 
@@ -34,27 +36,8 @@ _INBOX = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A message that was opened, as handlers get it.
-
-    Args:
-        peer: the sender's name, proven.
-        message: what it said.
-        identity: the first session hash and number: the same however often it is offered.
-        via: hash of the session in which it came.
-        received_ms: when it was opened, Unix milliseconds.
-        row: its place in the inbox.
-        expires: Unix seconds after which it must not be acted on, or None.
-    """
-
-    peer: str
-    message: Message
-    identity: FirstIdentity
-    via: bytes
-    received_ms: int
-    row: int
-    expires: int | None = None
+# What the protocol adds to a message under the seal, and around it, stays below this.
+_MOST_ADDED = 4_096
 
 
 class Engine:
@@ -63,11 +46,12 @@ class Engine:
     Args:
         deliver: called, after the commit, with each new message.
         report: called with each event.
+        max_silence_s: declared to every peer: an empty message goes out before this end has been silent that long.
     """
 
     def __init__(
         self, sessions: Sessions, outbox: Outbox, journal: Journal, clock: Clock, random: Random, policy: Policy,
-        deliver: Callable[[Received], None], report: Callable[[Event], None],
+        deliver: Callable[[Received], None], report: Callable[[Event], None], max_silence_s: int | None = None,
     ) -> None:  # fmt: skip
         self.sessions = sessions
         self.outbox = outbox
@@ -77,29 +61,22 @@ class Engine:
         self._policy = policy
         self._deliver = deliver
         self._report = report
+        self._max_silence_s = max_silence_s
+        self._listening_since_ms = clock.now_ms()
         self._last_row = 0
-        self.on_sealed: Callable[[FirstIdentity, bytes], None] | None = None
-        """For tracing: called with the session, number and bytes of each envelope once it is durable."""
         self.gone: list[tuple[Held, tuple[Range, ...]]] = []
         """Own messages that a peer can no longer open under their numbers; the endpoint moves them."""
 
-    def load(self, connection: sqlite3.Connection, now_ms: int) -> list[Received]:
-        """Fill the outbox from what an earlier process left unacknowledged; return what it left unhandled."""
+    def load(self, connection: sqlite3.Connection) -> None:
+        """Fill the outbox from what an earlier process left unacknowledged."""
         for session, number, envelope in connection.execute(
-            "SELECT session, number, envelope FROM sent WHERE envelope IS NOT NULL ORDER BY sealed, number"
+            "SELECT session, number, envelope FROM sent WHERE envelope IS NOT NULL ORDER BY sealed, session, number"
         ):
             held = self.sessions.by_hash(session)
             if held is not None:
                 self.outbox.add((session, number), held.mailbox, envelope, kept=True)
         (last,) = connection.execute("SELECT max(id) FROM inbox").fetchone()
         self._last_row = last or 0
-        rows = connection.execute(
-            "SELECT peer, message, session, number, via, received, id, expires FROM inbox WHERE message IS NOT NULL ORDER BY id"
-        )
-        return [
-            Received(peer, Message.decode(content), FirstIdentity(session, number), via, received, row, expires)
-            for peer, content, session, number, via, received, row, expires in rows
-        ]
 
     # sealing ---------------------------------------------------------------------------------------------------
     def seal(
@@ -115,24 +92,28 @@ class Engine:
 
         Raises:
             LocalMisuse: the session is stopped, or too much is unacknowledged.
+            TooLarge: no hop would carry it.
         """
         session, now_ms, uptime = held.session, self._clock.now_ms(), self._clock.uptime()
-        first = replace(message, first_identity=identity) if identity is not None else message
+        content = _checked(message)
+        first = replace(message, first_identity=identity, max_silence=self._declared(held))
         sealed = session.seal(first, now_ms=now_ms, uptime=uptime, random=self._random, claims=claims)
-        content = message.encode() if sealed.kept else None
+        held.sealed_ms = now_ms
         row = (session.hash, sealed.number, sealed.tag, uptime.boot, uptime.ms, now_ms)
         moved = (identity.session, identity.number) if identity is not None else (None, None)
-        self.journal.note(_SENT, *row, *moved, content, sealed.envelope if sealed.kept else None)
+        kept = (content, sealed.envelope) if sealed.kept else (None, None)
+        self.journal.note(_SENT, *row, *moved, *kept)
         self.journal.touch(session)
         self._offer(held, sealed)
         return identity or FirstIdentity(session.hash, sealed.number)
 
+    def _declared(self, held: Held) -> int | None:
+        """What this end says of its silence, until the peer has acknowledged something that said it."""
+        return self._max_silence_s if held.session.send.highest_acked < 0 else None
+
     def _offer(self, held: Held, sealed: Sealed) -> None:
         key = (held.session.hash, sealed.number)
         self.journal.then(lambda: self.outbox.add(key, held.mailbox, sealed.envelope, kept=sealed.kept))
-        if self.on_sealed is not None:
-            trace, identity = self.on_sealed, FirstIdentity(*key)
-            self.journal.then(lambda: trace(identity, sealed.envelope))
 
     def seal_due_receipts(self, now_ms: int) -> int | None:
         """Seal every bare receipt whose time has come; return when the next is due (Unix milliseconds), or None."""
@@ -140,10 +121,24 @@ class Engine:
         for held in self.sessions.all():
             at = held.session.receipt_at()
             if at is not None and at <= now_ms:
-                self.seal(held, Message(CODE_EMPTY))
+                self._seal_empty(held)
             elif at is not None:
                 following.append(at)
         return min(following, default=None)
+
+    def seal_signs_of_life(self, now_ms: int) -> None:
+        """Seal an empty message wherever this end has been silent for half of what it declared."""
+        if self._max_silence_s is None:
+            return
+        for held in self.sessions.all():
+            session = held.session
+            quiet = now_ms - held.sealed_ms >= self._max_silence_s * 500
+            if quiet and self.sessions.sending_to(session.peer) is held and held.leaving is Leaving.NO:
+                self._seal_empty(held)
+
+    def _seal_empty(self, held: Held) -> None:
+        with contextlib.suppress(LocalMisuse):  # no number is left in this session
+            self.seal(held, Message(CODE_EMPTY))
 
     # opening ---------------------------------------------------------------------------------------------------
     def open(self, held: Held, envelope: Envelope) -> None:
@@ -155,12 +150,14 @@ class Engine:
         session = held.session
         try:
             opened = session.open(envelope, now_ms=self._clock.now_ms())
-        except (PeerForked, StateLost):
-            self.journal.touch(session)
+        except StateLost:
+            self.sessions.leave(held, lost=True)
             raise
         finally:
+            self.journal.touch(session)  # what it counts when it refuses is durable too
+            if session.stopped is not None:
+                self.sessions.leave(held)
             self._drain_events(held)
-        self.journal.touch(session)
         self.take(held, opened, envelope)
 
     def take(self, held: Held, opened: Opened, envelope: Envelope) -> None:
@@ -196,8 +193,10 @@ class Engine:
         if news.covered:
             self.outbox.cover(session.hash, news.covered)
             self._prune(held)
+        if held.resumed_at is not None and session.send.highest_acked >= held.resumed_at:
+            self.sessions.confirm(held)
         if news.missing:
-            self.outbox.reoffer(session.hash, news.missing, self._clock.now_ms())
+            self.outbox.reoffer(session.hash, news.missing, self._clock.uptime().ms)
         if news.gone:
             self.gone.append((held, news.gone))
 
@@ -212,39 +211,55 @@ class Engine:
 
     # moving ----------------------------------------------------------------------------------------------------
     def move(self, origin: Held, target: Held, rows: list[tuple[int, bytes, bytes | None, int | None]]) -> None:
-        """Seal messages anew that the peer cannot open any more under their old numbers.
+        """Seal messages anew, with their first identities, that the peer cannot open under their old numbers.
 
         Args:
             rows: (number, encoded message, first session or None, first number or None) in order.
         """
         session = origin.session
         for number, content, first_session, first_number in rows:
-            identity = FirstIdentity(session.hash, number)
+            if number in session.send.acked:
+                continue  # a receipt has come in the meantime
+            identity: FirstIdentity | None = FirstIdentity(session.hash, number)
             if first_session is not None and first_number is not None:
                 identity = FirstIdentity(first_session, first_number)
-            self.seal(target, Message.decode(content), identity=self._kept_identity(origin, number, identity))
+            elif origin.leaving is Leaving.LOST and origin.resumed_at is not None and number >= origin.resumed_at:
+                identity = None  # the peer may know another message under this number
+            self.seal(target, Message.decode(content), identity=identity)
             self.outbox.cover(session.hash, ((number, number),))
             self.journal.note(
                 "UPDATE sent SET envelope = NULL, message = NULL WHERE session = ? AND number = ?", session.hash, number
             )
             session.send.give_up(number, number, tell=True)
-        self.journal.touch(session)
-
-    @staticmethod
-    def _kept_identity(origin: Held, number: int, identity: FirstIdentity) -> FirstIdentity | None:
-        """After lost state, numbers sealed since may stand for other messages that the peer has: those begin a new identity."""
-        lost = origin.session.stopped is not None and number >= origin.resumed_at
-        return None if lost else identity
+            self.journal.touch(session)
 
     # events ----------------------------------------------------------------------------------------------------
     def look(self, now_ms: int) -> None:
         """Report what time has brought: missing numbers, silence."""
         for held in self.sessions.all():
             for event in held.session.look(now_ms):
-                self._report(event)
+                if not isinstance(event, Silent) or self._is_silent(held, now_ms):
+                    self._report(event)
+
+    def _is_silent(self, held: Held, now_ms: int) -> bool:
+        """The peer may have gone on in another session; and while this end did not listen it could not hear."""
+        session = held.session
+        heard = max(h.session.heard_ms for h in self.sessions.all() if h.session.peer == session.peer)
+        since = max(heard, self._listening_since_ms)
+        if now_ms - since > (session.max_silence_s or 0) * 1_000:
+            return True
+        session.silence_told = False  # to be looked at again
+        return False
 
     def _drain_events(self, held: Held) -> None:
         session = held.session
         happened, session.events = session.events, []
         for event in happened:
             self._report(event)
+
+
+def _checked(message: Message) -> bytes:
+    content = message.encode()
+    if len(content) > MAX_ENVELOPE_BYTES - _MOST_ADDED:
+        raise TooLarge(f"a message of {len(content)} bytes is more than an envelope holds")
+    return content

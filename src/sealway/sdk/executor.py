@@ -24,11 +24,11 @@ from sealway.errors import (
 from sealway.identity.credentials import Credential
 from sealway.protocol.freshness import check_fresh
 from sealway.sdk.endpoint import Endpoint
-from sealway.sdk.engine import Received
 from sealway.sdk.grants import GrantBook
+from sealway.sdk.inbox import Received
 from sealway.sdk.sessions import Held
 from sealway.wire.address import Name
-from sealway.wire.message import CODE_CHANGED, CODE_NOT_FOUND, CODE_POST, Message
+from sealway.wire.message import CODE_CHANGED, CODE_INTERNAL_ERROR, CODE_NOT_FOUND, CODE_POST, Message
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ Answer = bytes | str | Message | None
 Command = Callable[[Message], Awaitable[Answer] | Answer]
 
 DEFAULT_MAX_AGE = timedelta(minutes=5)
+MOST_ANSWER_BYTES = 128 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,11 @@ class Executor:
         self._handlers[key] = handler
 
     async def execute(self, received: Received) -> None:
-        """Answer one request and make the answer durable."""
+        """Answer one request and make the answer durable.
+
+        Raises:
+            RateLimited, TransportFailed, NotTrusted: it cannot be answered now; called again later, the answer is the same.
+        """
         request_id = received.message.request_id
         if request_id is None:
             raise LocalMisuse("not a request")
@@ -76,7 +81,8 @@ class Executor:
             self._note_answer(received, answer)
         elif answer is None:
             answer = await self._run(received, request_id)
-        await self._reply(received, request_id, answer)
+        # Sealed in the transaction that notes the request as handled.
+        await self._endpoint.reply(received, _with_id(answer, request_id))
 
     async def _run(self, received: Received, request_id: bytes) -> Message:
         endpoint = self._endpoint
@@ -135,10 +141,6 @@ class Executor:
             answer.encode(), received.peer, received.message.request_id,
         )  # fmt: skip
 
-    async def _reply(self, received: Received, request_id: bytes, answer: Message) -> None:
-        """Seal the answer in the transaction that notes the request as handled."""
-        await self._endpoint.reply(received, _with_id(answer, request_id))
-
 
 class _NoSuchPath(LocalMisuse):
     """The request's path, or its method, is not one that this endpoint answers."""
@@ -163,8 +165,16 @@ async def _called(handler: Handler, message: Message) -> Message:
         return _refusal(refused)
     except Exception:
         log.exception("the handler of %s failed", "/".join(message.path))
-        return Message(0xA0, payload=b"Failed: the handler failed")
+        return Message(CODE_INTERNAL_ERROR, payload=b"Failed: the handler failed")
     if isinstance(result, Message):
-        return result
+        return _checked(result)
     payload = result.encode() if isinstance(result, str) else result
-    return Message(CODE_CHANGED, payload=payload or b"")
+    return _checked(Message(CODE_CHANGED, payload=payload or b""))
+
+
+def _checked(answer: Message) -> Message:
+    """An answer that cannot be one is the handler's failure, and is answered all the same."""
+    if answer.code < 0x40 or len(answer.payload) > MOST_ANSWER_BYTES:
+        log.error("a handler's answer is not a response, or too large")
+        return Message(CODE_INTERNAL_ERROR, payload=b"Failed: the handler's answer cannot be sent")
+    return answer

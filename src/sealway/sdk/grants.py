@@ -28,8 +28,14 @@ class GrantBook:
         self._encoded: dict[str, dict[bytes, bytes]] = {}
 
     def load(self, connection: sqlite3.Connection) -> None:
-        """Read what was shown to an earlier process."""
-        for digest, holder, encoded in connection.execute("SELECT digest, holder, encoded FROM grants"):
+        """Read what was shown to an earlier process; what has expired since is forgotten."""
+        found: list[tuple[int, str, bytes, bytes]] = []
+        for digest, holder, encoded in connection.execute("SELECT digest, holder, encoded FROM grants").fetchall():
+            try:
+                found.append((verify_grant(encoded, self._root, self._now_s()).claims.issued, holder, digest, encoded))
+            except SealwayError:
+                self._journal.note("DELETE FROM grants WHERE digest = ?", digest)
+        for _, holder, digest, encoded in sorted(found):
             self._encoded.setdefault(holder, {})[digest] = encoded
 
     def learn(self, encoded: bytes) -> Grant:
@@ -57,17 +63,18 @@ class GrantBook:
                 refusal = NotAuthorized(reason.message, hint=reason.hint)
         raise refusal
 
-    def for_device(self, holder: Credential, device: Name) -> bytes | None:
-        """Return the newest grant that ``holder`` has for this device, to be shown with a command; None if there is none."""
-        for encoded in reversed(list(self._encoded.get(str(holder.name), {}).values())):
-            try:
-                grant = verify_grant(encoded, self._root, self._now_s()).held_by(holder)
-            except SealwayError:
-                continue
-            audience = grant.claims.audience
-            if str(device) in audience or every_device(device.domain) in audience:
-                return encoded
-        return None
+    def for_device(self, holder: Credential, device: Name) -> list[bytes]:
+        """Return the grants that ``holder`` has for this device, to be shown with commands; the newest first."""
+        return [
+            g for g in reversed(list(self._encoded.get(str(holder.name), {}).values())) if self._fits(g, holder, device)
+        ]
+
+    def _fits(self, encoded: bytes, holder: Credential, device: Name) -> bool:
+        try:
+            audience = verify_grant(encoded, self._root, self._now_s()).held_by(holder).claims.audience
+        except SealwayError:
+            return False
+        return str(device) in audience or every_device(device.domain) in audience
 
     def _now_s(self) -> int:
         return self._clock.now_ms() // 1_000

@@ -55,13 +55,11 @@ class Journal:
 
     async def commit(self) -> None:
         """Wait until all noted so far is durable. Raises StateLost if it cannot be written."""
-        if self._broken is not None:
-            raise self._broken
+        self.check()
         if not self._has_work():
             if self._flushing is not None:
                 await asyncio.shield(self._flushing)
-                if self._broken is not None:
-                    raise self._broken
+                self.check()
             return
         if self._group is None:
             self._group = asyncio.get_running_loop().create_future()
@@ -69,6 +67,15 @@ class Journal:
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush_all(), name="journal")
         await asyncio.shield(group)
+
+    def check(self) -> None:
+        """Raise StateLost if something could not be written."""
+        if self._broken is not None:
+            raise self._broken
+
+    async def read(self, sql: str, *parameters: Any) -> list[Any]:
+        """Return the rows of a query on what is durable. Raises TransportFailed if it cannot be read."""
+        return await self._store.read(lambda connection: connection.execute(sql, parameters).fetchall())
 
     async def close(self) -> None:
         """Write what is noted and wait for it."""

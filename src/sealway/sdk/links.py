@@ -20,7 +20,7 @@ from sealway.sdk.journal import Journal
 from sealway.sdk.kidpool import KidPool
 from sealway.sdk.member import Member
 from sealway.sdk.prekeystore import OwnBundle, PrekeyStore
-from sealway.sdk.sessions import Held, Sessions
+from sealway.sdk.sessions import Held, Leaving, Sessions
 from sealway.wire.address import Name
 from sealway.wire.envelope import Envelope
 from sealway.wire.header import StartHeader
@@ -58,11 +58,21 @@ class Links:
             held = self._sessions.sending_to(peer)
             return held if held is not None else await self._begin(name)
 
+    async def instead_of(self, held: Held) -> Held:
+        """Return another session with the same peer, to send on from now on; begin one if there is none. As ``with_peer``."""
+        peer = held.session.peer
+        async with self._beginning.setdefault(peer, asyncio.Lock()):
+            current = self._sessions.sending_to(peer)
+            if current is not None and current is not held and current.leaving is Leaving.NO:
+                return current
+            return await self._begin(Name.parse(peer))
+
     async def _begin(self, name: Name) -> Held:
-        own = self._own()
+        self._refuse_too_many(str(name), 2 * SESSIONS_PER_PEER)
+        own, before = self._own(), self._sessions.sending_to(str(name))
         offer = await self._directory.offer(name)
         held = self._sessions.sending_to(str(name))
-        if held is not None:  # the peer's start came in the meantime
+        if held is not None and held is not before:  # the peer's start came in the meantime
             return held
         newest = self._newest_with(str(name))
         kid = choose_kid(self._kids, self._random)
@@ -96,7 +106,8 @@ class Links:
         initiator = await self._directory.by_hash(header.bundle_hash, header.x5t)
         own = self._prekeys.find(envelope.kid)
         one_time = own.secret_for(header.one_time)
-        self._refuse_too_many(str(initiator.credential.name), header)
+        most = SESSIONS_PER_PEER * (1 if header.one_time is None else 2)
+        self._refuse_too_many(str(initiator.credential.name), most)
         session, opened = accept(
             envelope, self._own_keys(own), initiator, signed_prekey=own.signed_prekey, one_time=one_time,
             receive_kid=choose_kid(self._kids, self._random), now_ms=self._clock.now_ms(), policy=self._policy,
@@ -110,13 +121,13 @@ class Links:
         self._journal.count("sessions_accepted")
         self._engine.take(held, opened, envelope)
 
-    def _refuse_too_many(self, peer: str, header: StartHeader) -> None:
-        held = sum(h.session.peer == peer for h in self._sessions.all())
-        if held >= SESSIONS_PER_PEER * (1 if header.one_time is None else 2):
+    def _refuse_too_many(self, peer: str, most: int) -> None:
+        if sum(held.session.peer == peer for held in self._sessions.all()) >= most:
             raise RateLimited(f"too many sessions with {peer}")
 
     def _newest_with(self, peer: str) -> bytes:
-        known = [h.session for h in self._sessions.all() if h.session.peer == peer]
+        """A stopped session is not named: so the peer learns that this end does not use it any more."""
+        known = [h.session for h in self._sessions.all() if h.session.peer == peer and h.session.stopped is None]
         return max(known, key=lambda s: s.created_ms).hash if known else b""
 
     def _own(self) -> OwnBundle:

@@ -21,6 +21,9 @@ from sealway.sdk.kidpool import KidPool
 from sealway.sdk.member import Member
 from sealway.wire.bundle import Publication
 
+MOST_BUNDLES = 16
+"""Own bundles whose private halves are kept: a directory that shows none of them again and again must not fill the disk."""
+
 
 @dataclass(slots=True, repr=False)
 class OwnBundle:
@@ -53,15 +56,27 @@ class PrekeyStore:
         rows = connection.execute("SELECT id, encoded, signed_prekey, issued, expires FROM prekeys ORDER BY sequence")
         for bundle_id, encoded, prekey, issued, expires in rows.fetchall():
             if expires <= now_s:
-                self._journal.note("DELETE FROM one_time WHERE bundle = ?", bundle_id)
-                self._journal.note("DELETE FROM prekeys WHERE id = ?", bundle_id)
-                self._journal.note("DELETE FROM starts WHERE bundle = ?", bundle_id)
+                self._discard(bundle_id)
                 continue
             # Own bytes, verified again: a damaged row must not become a key. Proven as of their own time of issue.
             proven = verify_bundle(encoded, self._member.credential, issued)
             scalars = connection.execute("SELECT idx, scalar FROM one_time WHERE bundle = ?", (bundle_id,))
             self._bundles[bundle_id] = OwnBundle(proven, Secret(prekey), {i: Secret(s) for i, s in scalars})
             self._kids.take(bundle_id)
+
+    def forget_old(self, now_s: int) -> set[bytes]:
+        """Delete the private halves of expired bundles and of all but the newest; return the identifiers that are left."""
+        kept = sorted(self._bundles, key=lambda i: self._bundles[i].proven.claims.sequence)[-MOST_BUNDLES:]
+        for bundle_id, own in list(self._bundles.items()):
+            if bundle_id not in kept or own.proven.claims.expires <= now_s:
+                del self._bundles[bundle_id]
+                self._kids.release(bundle_id)
+                self._discard(bundle_id)
+        return set(self._bundles)
+
+    def _discard(self, bundle_id: bytes) -> None:
+        self._journal.note("DELETE FROM one_time WHERE bundle = ?", bundle_id)
+        self._journal.note("DELETE FROM prekeys WHERE id = ?", bundle_id)
 
     @property
     def newest(self) -> OwnBundle | None:
@@ -118,7 +133,5 @@ class PrekeyStore:
     def discard_all(self) -> None:
         """Forget every private half: the directory shows a bundle of ours that this state never made."""
         for bundle_id in self._bundles:
-            self._journal.note("DELETE FROM one_time WHERE bundle = ?", bundle_id)
-            self._journal.note("DELETE FROM prekeys WHERE id = ?", bundle_id)
-            self._journal.note("DELETE FROM starts WHERE bundle = ?", bundle_id)
+            self._discard(bundle_id)
         self._bundles.clear()

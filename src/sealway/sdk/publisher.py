@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sealway.crypto.ports import Random
 from sealway.errors import NotFound, SealwayError, TransportFailed
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 CHECK_MS = 60_000
 SOONEST_CHECK_MS = 2_000
+LONGEST_PAUSE_MS = 600_000
 
 
 class Publisher:
@@ -41,10 +42,16 @@ class Publisher:
         self._random = random
         self._consents = tuple(consents)
         self._ready = asyncio.Event()
-        self._checked_ms = 0
+        self._checked_ms: int | None = None
+        self._pause_ms = SOONEST_CHECK_MS
         self._wanted = True
+        self._unpublished: bytes | None = None
         self.lost = 0
         """How often the directory showed a bundle of ours that this state never made."""
+        self.on_lost: Callable[[], None] | None = None
+        """Called when it does, before anything is published anew."""
+        self.on_forgotten: Callable[[], None] | None = None
+        """Called when the directory has lost what this endpoint had published, once that is published anew."""
 
     def check_soon(self) -> None:
         """Look at the directory at the next occasion: a hop did not know this endpoint."""
@@ -55,15 +62,17 @@ class Publisher:
         await self._ready.wait()
 
     async def look(self) -> None:
-        """Publish what is missing, if it is time to look. Failures are retried at the next look."""
-        now_ms = self._clock.now_ms()
-        since = now_ms - self._checked_ms
-        if since < SOONEST_CHECK_MS or (not self._wanted and since < CHECK_MS):
-            return
-        self._checked_ms = now_ms
+        """Publish what is missing, if it is time to look. Failures are retried at a later look."""
+        now_ms, steady_ms = self._clock.now_ms(), self._clock.uptime().ms
+        if self._checked_ms is not None:
+            pause_ms = self._pause_ms if self._wanted else max(CHECK_MS, self._pause_ms)
+            if steady_ms - self._checked_ms < pause_ms:
+                return
+        self._checked_ms = steady_ms
         try:
             await self._look(now_ms // 1_000)
         except SealwayError as error:
+            self._journal.check()
             log.warning("this endpoint is not published yet: %s", error)
             return
         self._wanted = False
@@ -75,15 +84,37 @@ class Publisher:
         mine = newest.proven.claims.sequence if newest is not None else 0
         if theirs > mine:
             self._lost_state(theirs)
-        elif theirs == mine and mine and not self._prekeys.due(now_s):
-            return
+        elif theirs == mine and mine:
+            self._unpublished = None
+            if not self._prekeys.due(now_s):
+                self._pause_ms = SOONEST_CHECK_MS
+                await self._publish_consents()
+                return
+        forgotten = theirs < mine and self._unpublished is None
+        await self._publish(now_s, theirs)
+        if forgotten:
+            # A directory that forgets again and again does not make this endpoint renew its keys all the time.
+            self._pause_ms = min(self._pause_ms * 2, LONGEST_PAUSE_MS)
+            self._journal.count("directory_forgot")
+            if self.on_forgotten is not None:
+                self.on_forgotten()
+
+    async def _publish(self, now_s: int, theirs: int) -> None:
         await self._carrier.publish_credential(self._member.credential.chain)
-        publication = self._prekeys.renew(now_s, self._random, above=theirs)
+        if self._unpublished is None:
+            self._unpublished = self._prekeys.renew(now_s, self._random, above=theirs)
         await self._journal.commit()  # the private halves are durable before anyone can use the public ones
-        await self._carrier.publish_bundle(publication)
-        for consent in self._consents:
-            await self._carrier.publish_consent(consent)
+        await self._carrier.publish_bundle(self._unpublished)
+        self._unpublished = None
         self._journal.count("bundles_published")
+        self._wanted = True
+        await self._publish_consents()
+
+    async def _publish_consents(self) -> None:
+        """At the first look, after a publication, and after a hop refused something: it may have lost them."""
+        if self._wanted:
+            for consent in self._consents:
+                await self._carrier.publish_consent(consent)
 
     async def _published_sequence(self, now_s: int) -> int:
         try:
@@ -106,3 +137,6 @@ class Publisher:
         self.lost += 1
         self._journal.count("state_lost")
         self._prekeys.discard_all()
+        self._unpublished = None
+        if self.on_lost is not None:
+            self.on_lost()

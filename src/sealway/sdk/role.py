@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,16 +17,21 @@ from sealway.crypto.ports import Random
 from sealway.errors import SealwayError
 from sealway.protocol.events import Event
 from sealway.protocol.policy import DEFAULT_POLICY, Policy
+from sealway.sdk import endpoint as endpoints
 from sealway.sdk.asker import Asker
 from sealway.sdk.clock import Clock
-from sealway.sdk.endpoint import TICK_S, Endpoint
-from sealway.sdk.engine import Received
+from sealway.sdk.endpoint import Endpoint
 from sealway.sdk.executor import Executor
 from sealway.sdk.grants import GrantBook
+from sealway.sdk.inbox import Inbox, Received
 from sealway.sdk.member import Member
 from sealway.transports.ports import Carrier
 
-_MOST_QUEUED = 1_024
+log = logging.getLogger(__name__)
+
+FIRST_PUT_OFF_MS = 2_000
+LONGEST_PUT_OFF_MS = 300_000
+MOST_PUT_OFF = 1_024
 
 
 class Role:
@@ -37,31 +43,47 @@ class Role:
         carrier: its next hop.
         grants: encoded grants of the owner that this endpoint holds.
         consents: encoded consents to publish (a device's, for its gateway).
+        max_silence: see ``Endpoint``.
     """
 
     def __init__(
         self, directory: Path, member: Member, carrier: Carrier, *, grants: Sequence[bytes] = (), consents: Sequence[bytes] = (),
         clock: Clock | None = None, random: Random = os.urandom, policy: Policy = DEFAULT_POLICY,
+        max_silence: timedelta | None = None,
     ) -> None:  # fmt: skip
         self.endpoint = Endpoint(
-            directory, member, carrier, consents=consents, clock=clock, random=random, policy=policy
-        )
+            directory, member, carrier, consents=consents, clock=clock, random=random, policy=policy, max_silence=max_silence
+        )  # fmt: skip
         endpoint = self.endpoint
+        endpoint.on_failure = self._fail
         self._grants = GrantBook(member.root, endpoint.journal, endpoint.clock)
         self._executor = Executor(endpoint, self._grants)
         self._asker = Asker(endpoint, self._grants, random)
         self._offered = grants
-        self._events: asyncio.Queue[Received] = asyncio.Queue(_MOST_QUEUED)
+        self._events = Inbox(endpoint.store, events_only=True)
+        self._put_off: dict[int, tuple[int, int, Received]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: BaseException | None = None
 
     async def __aenter__(self) -> Self:
-        self.endpoint.store.read_now(self._load)
-        for encoded in self._offered:
-            self._grants.learn(encoded)
-        await self.endpoint.start()
-        self._tasks = [asyncio.create_task(work(), name=work.__name__) for work in (self._dispatch, self._expire)]
+        try:
+            self.endpoint.store.read_now(self._load)
+            self._learn_grants()
+            await self.endpoint.start()
+        except BaseException:
+            await self.endpoint.close()
+            raise
+        self._tasks = [
+            asyncio.create_task(self._watched(work), name=work.__name__) for work in (self._dispatch, self._wait)
+        ]
         return self
+
+    def _learn_grants(self) -> None:
+        for encoded in self._offered:
+            try:
+                self._grants.learn(encoded)
+            except SealwayError as error:  # an old one must not keep this endpoint from starting
+                log.warning("a grant is of no use: %s", error)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -79,59 +101,69 @@ class Role:
         self._grants.load(connection)
         self._asker.load(connection, self.endpoint.clock.now_ms())
 
-    async def _dispatch(self) -> None:
-        """Hand each opened message to whom it is for, in the order of opening."""
+    async def _watched(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            while True:
-                received = await self.endpoint.next_received()
-                await self._dispatch_one(received)
+            await work()
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            self._failure = error
-            raise
+            if error is not self._failure:
+                log.exception("endpoint stopped")
+                self.endpoint.fail(error)
 
-    async def _dispatch_one(self, received: Received) -> None:
-        message = received.message
-        if message.code >= 0x40:
-            self._asker.answered(received)
-            await self.endpoint.journal.commit()
-        elif message.request_id is not None:
-            await self._execute(received)
-        else:
-            await self._events.put(received)
+    def _fail(self, error: BaseException) -> None:
+        self._failure = error
+        self._events.fail(error)
+        self._asker.fail(error)
+
+    async def _dispatch(self) -> None:
+        """Hand each opened message to whom it is for, in the order of opening."""
+        while True:
+            received = await self.endpoint.inbox.next()
+            message = received.message
+            if message.code >= 0x40:
+                self._asker.answered(received)
+                await self.endpoint.journal.commit()
+            elif message.request_id is not None:
+                await self._execute(received)
+            else:
+                self._events.offer(received)
 
     async def _execute(self, received: Received) -> None:
         try:
             await self._executor.execute(received)
-        except SealwayError:
+            self._put_off.pop(received.row, None)
+        except SealwayError as error:
             self.endpoint.check_alive()
-            # No session to answer in, and none to be had now: the request stays unhandled and is offered after a restart.
+            await self.endpoint.journal.commit()  # the outcome, so that it is not executed again
+            log.info("a request of %s cannot be answered yet: %s", received.peer, error)
+            self._put_it_off(received)
 
-    async def _expire(self) -> None:
+    def _put_it_off(self, received: Received) -> None:
+        """Take the request up again later; above a bound only after a restart."""
+        _, pause, _ = self._put_off.get(received.row, (0, FIRST_PUT_OFF_MS // 2, received))
+        pause = min(pause * 2, LONGEST_PUT_OFF_MS)
+        if received.row in self._put_off or len(self._put_off) < MOST_PUT_OFF:
+            self._put_off[received.row] = (self.endpoint.clock.uptime().ms + pause, pause, received)
+
+    async def _wait(self) -> None:
+        """Give up on answers that did not come in time; take up again what was put off."""
         while True:
             self._asker.expire(self.endpoint.clock.now_ms())
-            await asyncio.sleep(TICK_S)
+            now_ms = self.endpoint.clock.uptime().ms
+            for row, (due_ms, pause, received) in list(self._put_off.items()):
+                if due_ms <= now_ms:
+                    self._put_off[row] = (now_ms + LONGEST_PUT_OFF_MS, pause, received)
+                    self.endpoint.inbox.again(received)
+            await asyncio.sleep(endpoints.TICK_S)
 
     async def next_event(self) -> Received:
         """Return the next message that is neither request nor response. Raises what stopped this endpoint."""
-        self._check_alive()
-        while True:
-            with contextlib.suppress(TimeoutError):
-                return await asyncio.wait_for(self._events.get(), TICK_S)
-            self._check_alive()
+        return await self._events.next()
 
     async def next_events(self, most: int) -> list[Received]:
         """Return at least one message and at most ``most``, without waiting for more than the first."""
-        found = [await self.next_event()]
-        while len(found) < most and not self._events.empty():
-            found.append(self._events.get_nowait())
-        return found
-
-    def _check_alive(self) -> None:
-        self.endpoint.check_alive()
-        if self._failure is not None:
-            raise self._failure
+        return [await self._events.next(), *self._events.take(most - 1)]
 
     async def happenings(self) -> Event:
         """Return the next event of the protocol: Missing, Silent, Unacknowledged, ForkSuspected."""

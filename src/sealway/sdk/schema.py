@@ -44,7 +44,11 @@ SCRIPTS: Final = (
         newest BLOB NOT NULL,               -- the newest session that its start named, or empty
         x5t BLOB NOT NULL,                  -- SHA-256 of the peer's certificate
         created INTEGER NOT NULL,
-        state BLOB                          -- a snapshot; NULL once the session is closed
+        state BLOB,                         -- a snapshot; NULL once the session is closed
+        closed INTEGER,
+        resumed INTEGER,                    -- lowest number sealed since an opening of the state that no receipt confirms
+        offered INTEGER,                    -- when a hop first took its start
+        leaving INTEGER NOT NULL DEFAULT 0  -- its messages have to move to another session; see Leaving
     ) WITHOUT ROWID;
     CREATE TABLE windows (                  -- numbers opened in closed sessions, and first identities of moved messages
         peer TEXT NOT NULL,
@@ -86,6 +90,7 @@ SCRIPTS: Final = (
         event INTEGER NOT NULL,             -- 1: neither a request nor a response
         message BLOB                        -- NULL once handled
     );
+    CREATE INDEX inbox_handled ON inbox (id) WHERE message IS NULL;
     CREATE INDEX inbox_waiting ON inbox (id) WHERE message IS NOT NULL;
     CREATE TABLE executed (                 -- requests begun here: at most once each
         peer TEXT NOT NULL,
@@ -100,6 +105,7 @@ SCRIPTS: Final = (
         message BLOB NOT NULL,
         asked INTEGER NOT NULL,
         deadline INTEGER NOT NULL,
+        max_age INTEGER NOT NULL,           -- seconds
         answer BLOB,                        -- NULL while none came
         answered INTEGER
     ) WITHOUT ROWID;

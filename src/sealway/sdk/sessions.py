@@ -8,42 +8,65 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 from sealway.protocol.peers import KnownSession, prefer
 from sealway.protocol.policy import Policy
-from sealway.protocol.ranges import RangeSet
 from sealway.protocol.sentlog import SentLog, SentRecord, Uptime
 from sealway.protocol.session import Session
 from sealway.protocol.snapshot import restore, snapshot
 from sealway.sdk.journal import Journal
 from sealway.sdk.kidpool import KidPool
-from sealway.wire import cbor
+from sealway.sdk.windows import Windows
 from sealway.wire.header import StartHeader
 from sealway.wire.message import FirstIdentity
+
+_ADD = "INSERT INTO sessions (hash, peer, kid, mailbox, newest, x5t, created, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class Leaving(IntEnum):
+    """Whether a session's unacknowledged messages go on in another one."""
+
+    NO = 0
+    WANTED = 1
+    DONE = 2
+    LOST = 3
+    """As WANTED, and the peer may know numbers from ``resumed_at`` on with other contents: those begin a new identity."""
 
 
 @dataclass(slots=True)
 class Held:
-    """A session and what only the endpoint needs to know of it.
+    """A session and what only the endpoint needs to know of it. Times in Unix milliseconds.
 
     Args:
         mailbox: the peer's.
         newest: the newest session that its start named, or empty.
         x5t: SHA-256 of the peer's certificate.
-        resumed_at: the next number when the state was opened; lower ones were sealed by an earlier process.
-        grant_shown: the peer has been shown this end's grant in this session.
-        left: the session is stopped and its messages have moved on.
-        reported: numbers that were reported as unacknowledged.
+        resumed_at: the lowest number sealed since an opening of the state that no receipt has confirmed yet: if the state
+            was a copy, the peer may know these numbers with other contents. None if there is none.
+        offered_ms: when a hop first took the start, None before.
+        leaving: whether its messages move to another session.
+        shown: digests of the grants that this end has shown in this session.
+        sealed_ms: when the newest message was sealed.
+        reported: the highest number that was reported as unacknowledged.
     """
 
     session: Session
     mailbox: str
     newest: bytes
     x5t: bytes
-    resumed_at: int = 0
-    grant_shown: bool = False
-    left: bool = False
-    reported: set[int] = field(default_factory=set)
+    resumed_at: int | None = None
+    offered_ms: int | None = None
+    leaving: Leaving = Leaving.NO
+    shown: set[bytes] = field(default_factory=set)
+    sealed_ms: int = 0
+    reported: int = -1
+
+    @property
+    def owed(self) -> int:
+        """How many of its messages the peer has neither acknowledged nor been told to forget."""
+        send = self.session.send
+        return send.next_number - send.acked.count - send.unkept.count
 
 
 class Sessions:
@@ -55,23 +78,32 @@ class Sessions:
         self._policy = policy
         self._held: dict[bytes, Held] = {}
         self._by_kid: dict[bytes, Held] = {}
-        self._by_start: dict[tuple[bytes, bytes], bytes] = {}
+        self._by_start: dict[tuple[bytes, bytes], tuple[bytes, bytes]] = {}
         self._sending: dict[str, bytes] = {}
-        self._windows: dict[tuple[str, bytes], RangeSet] = {}
+        self._closed_kids: dict[bytes, int] = {}
+        self.windows = Windows(journal)
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Read what an earlier process left; every session will reseed before it seals."""
-        rows = connection.execute("SELECT hash, mailbox, newest, x5t, state FROM sessions WHERE state IS NOT NULL")
-        for digest, mailbox, newest, x5t, state in rows.fetchall():
+        rows = connection.execute(
+            "SELECT hash, state, mailbox, newest, x5t, resumed, offered, leaving FROM sessions WHERE state IS NOT NULL"
+        )
+        for digest, state, mailbox, newest, x5t, resumed, offered, leaving in rows.fetchall():
             session = restore(state, _log(connection, digest), self._policy)
-            self._index(Held(session, mailbox, newest, x5t, session.send.next_number))
+            if resumed is None:
+                resumed = session.send.next_number
+                self._journal.note("UPDATE sessions SET resumed = ? WHERE hash = ?", resumed, digest)
+            held = Held(session, mailbox, newest, x5t, resumed, offered, Leaving(leaving))
+            held.sealed_ms = session.log.newest_ms
+            self._index(held)
+        for kid, closed in connection.execute("SELECT kid, closed FROM sessions WHERE state IS NULL"):
+            self._kids.take(kid)
+            self._closed_kids[kid] = closed
         for peer, sending in connection.execute("SELECT name, sending FROM peers WHERE sending IS NOT NULL"):
             self._sending[peer] = sending
-        for x5t, ephemeral, digest in connection.execute("SELECT x5t, ephemeral, session FROM starts"):
-            self._by_start[x5t, ephemeral] = digest
-        for peer, digest, ranges in connection.execute("SELECT peer, session, ranges FROM windows"):
-            edges = cbor.decode(ranges, limit=1 << 24)
-            self._windows[peer, digest] = RangeSet(zip(edges[::2], edges[1::2], strict=True))
+        for x5t, ephemeral, digest, bundle in connection.execute("SELECT x5t, ephemeral, session, bundle FROM starts"):
+            self._by_start[x5t, ephemeral] = digest, bundle
+        self.windows.load(connection)
 
     # finding ---------------------------------------------------------------------------------------------------
     def by_kid(self, kid: bytes) -> Held | None:
@@ -80,8 +112,8 @@ class Sessions:
 
     def started_by(self, header: StartHeader) -> tuple[bool, Held | None]:
         """Return (seen before, the session if it is still held) for a start."""
-        digest = self._by_start.get((header.x5t, header.ephemeral))
-        return digest is not None, self._held.get(digest) if digest is not None else None
+        known = self._by_start.get((header.x5t, header.ephemeral))
+        return known is not None, self._held.get(known[0]) if known is not None else None
 
     def by_hash(self, digest: bytes) -> Held | None:
         """Return a session that is held."""
@@ -102,12 +134,12 @@ class Sessions:
         session = held.session
         self._index(held)
         row = (session.hash, session.peer, session.kid_in, held.mailbox, held.newest, held.x5t, session.created_ms)
-        self._journal.note("INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *row, snapshot(session))
+        self._journal.note(_ADD, *row, snapshot(session))
         self._journal.touch(session)
 
     def record_start(self, header: StartHeader, session: Session, bundle: bytes) -> None:
         """Remember an accepted start, so that it is never accepted again."""
-        self._by_start[header.x5t, header.ephemeral] = session.hash
+        self._by_start[header.x5t, header.ephemeral] = session.hash, bundle
         row = (header.x5t, header.ephemeral, session.hash, bundle, header.one_time)
         self._journal.note("INSERT INTO starts VALUES (?, ?, ?, ?, ?)", *row)
 
@@ -124,29 +156,77 @@ class Sessions:
         """Decide, after a start of the peer was accepted, which session to send on."""
         current = self.sending_to(accepted.session.peer)
         digest = prefer(_known(current) if current is not None else None, _known(accepted))
-        chosen = self._held[digest]
-        self.send_on(chosen)
+        self.send_on(self._held[digest])
+        if current is not None and digest == accepted.session.hash and _unknown_to_peer(current, accepted):
+            self.leave(current, lost=True)
+
+    def leave(self, held: Held, *, lost: bool = False) -> None:
+        """Let a session's unacknowledged messages go on in another one.
+
+        Args:
+            lost: this state may be a copy, so that the peer knows some numbers with other contents.
+        """
+        if held.leaving is Leaving.NO:
+            self._mark(held, Leaving.LOST if lost else Leaving.WANTED)
+
+    def left(self, held: Held) -> None:
+        """Note that they have."""
+        self._mark(held, Leaving.DONE)
+
+    def _mark(self, held: Held, leaving: Leaving) -> None:
+        held.leaving = leaving
+        self._journal.note("UPDATE sessions SET leaving = ? WHERE hash = ?", int(leaving), held.session.hash)
+
+    def confirm(self, held: Held) -> None:
+        """Note that the peer follows this state, and no copy of it: it acknowledged what was sealed since the opening."""
+        held.resumed_at = None
+        self._journal.note("UPDATE sessions SET resumed = NULL WHERE hash = ?", held.session.hash)
+
+    def offered(self, digest: bytes, now_ms: int) -> None:
+        """Note that a hop took a message of this session, if its start is unanswered and this is the first time."""
+        held = self._held.get(digest)
+        if held is not None and held.session.start is not None and held.offered_ms is None:
+            held.offered_ms = now_ms
+            self._journal.note("UPDATE sessions SET offered = ? WHERE hash = ?", now_ms, digest)
+
+    def leave_unanswered(self) -> None:
+        """Try every unanswered start anew: who keeps the directory has lost the bundle that it names."""
+        for held in self._held.values():
+            if held.session.start is not None:
+                self.leave(held)
+
+    def stop_all(self, reason: str) -> None:
+        """Use none of these sessions any more: this state is not the one that their peers know."""
+        for held in self._held.values():
+            held.session.stopped = held.session.stopped or reason
+            self._journal.touch(held.session)
+            self.leave(held, lost=True)
 
     def close(self, held: Held, now_ms: int) -> None:
         """Forget the keys of a session that has been idle for ``held_for``; remember which numbers it opened."""
         session = held.session
         del self._held[session.hash]
         self._by_kid.pop(session.kid_in, None)
-        self._kids.release(session.kid_in)
-        window = self._window(session.peer, session.hash)
-        for first, last in session.receive.closed:
-            window.add(first, last)
-        for first, last in session.receive.void:
-            window.remove(first, last)
-        self._save_window(session.peer, session.hash, window, now_ms)
-        self._journal.note("UPDATE sessions SET state = NULL WHERE hash = ?", session.hash)
+        self._closed_kids[session.kid_in] = now_ms
+        self.windows.keep(session, now_ms)
+        self._journal.note("UPDATE sessions SET state = NULL, closed = ? WHERE hash = ?", now_ms, session.hash)
         self._journal.note("DELETE FROM sent WHERE session = ?", session.hash)
 
-    def forget_windows(self, before_ms: int) -> None:
-        """Forget windows that were last changed before a time."""
-        self._journal.note("DELETE FROM windows WHERE updated < ?", before_ms)
+    def forget(self, before_ms: int) -> None:
+        """Forget what was closed before a time: the identifiers become free, the windows of opened numbers go."""
+        for kid in [kid for kid, closed in self._closed_kids.items() if closed < before_ms]:
+            del self._closed_kids[kid]
+            self._kids.release(kid)
+        self._journal.note("DELETE FROM sessions WHERE state IS NULL AND closed < ?", before_ms)
+        self.windows.forget(before_ms)
 
-    # moved messages ----------------------------------------------------------------------------------------------
+    def forget_starts(self, bundles: set[bytes]) -> None:
+        """Forget closed sessions' starts to other bundles than these: without private halves none can be accepted again."""
+        for start, (digest, bundle) in list(self._by_start.items()):
+            if bundle not in bundles and digest not in self._held:
+                del self._by_start[start]
+                self._journal.note("DELETE FROM starts WHERE x5t = ? AND ephemeral = ?", *start)
+
     def seen_before(self, peer: str, identity: FirstIdentity, here: FirstIdentity, now_ms: int) -> bool:
         """Say whether a message was opened before under its first identity or another; remember it if not.
 
@@ -154,35 +234,27 @@ class Sessions:
             identity: the message's first session hash and number.
             here: the session and number that it came with now, and with which it has been opened.
         """
-        window = self._windows.get((peer, identity.session))
-        if window is not None and identity.number in window:
+        if self.windows.holds(peer, identity):
             return True
         if identity == here:
             return False
         original = self._held.get(identity.session)
-        if (
-            original is not None
-            and original.session.peer == peer
-            and original.session.receive.was_opened(identity.number)
-        ):
-            return True
-        window = self._window(peer, identity.session)
-        window.add(identity.number)
-        self._save_window(peer, identity.session, window, now_ms)
+        if original is not None and original.session.peer == peer:
+            if original.session.receive.was_opened(identity.number):
+                return True
+        self.windows.add(peer, identity, now_ms)
         return False
-
-    def _window(self, peer: str, digest: bytes) -> RangeSet:
-        return self._windows.setdefault((peer, digest), RangeSet())
-
-    def _save_window(self, peer: str, digest: bytes, window: RangeSet, now_ms: int) -> None:
-        edges = cbor.encode([edge for part in window for edge in part])
-        self._journal.note("INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?)", peer, digest, edges, now_ms)
 
     def _index(self, held: Held) -> None:
         session = held.session
         self._held[session.hash] = held
         self._by_kid[session.kid_in] = held
         self._kids.take(session.kid_in)
+
+
+def _unknown_to_peer(current: Held, accepted: Held) -> bool:
+    """A start that names another session than the answered one in use: its sender does not use that one any more."""
+    return current.session.start is None and accepted.newest != current.session.hash
 
 
 def _known(held: Held) -> KnownSession:

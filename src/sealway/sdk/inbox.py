@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opened messages on their way to whoever handles them: a few in memory, the others in the database until they are reached.
+
+Invariant: each message is given out once and in the order of opening, however far the one who handles them falls behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from sealway.storage.store import Store
+from sealway.wire.message import FirstIdentity, Message
+
+_PAGE = (
+    "SELECT peer, message, session, number, via, received, id, expires FROM inbox"
+    " WHERE message IS NOT NULL AND id > ? AND event >= ? ORDER BY id LIMIT ?"
+)
+MOST_IN_MEMORY = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message that was opened, as handlers get it.
+
+    Args:
+        peer: the sender's name, proven.
+        message: what it said.
+        identity: the first session hash and number: the same however often it is offered.
+        via: hash of the session in which it came.
+        received_ms: when it was opened, Unix milliseconds.
+        row: its place in the inbox.
+        expires: Unix seconds after which it must not be acted on, or None.
+    """
+
+    peer: str
+    message: Message
+    identity: FirstIdentity
+    via: bytes
+    received_ms: int
+    row: int
+    expires: int | None = None
+
+
+class Inbox:
+    """A queue over the inbox table; what an earlier process left unhandled comes first.
+
+    Args:
+        events_only: pass over requests and responses.
+    """
+
+    def __init__(self, store: Store, *, events_only: bool = False, most: int = MOST_IN_MEMORY) -> None:
+        self._store = store
+        self._least_event = int(events_only)
+        self._most = most
+        self._ready: deque[Received] = deque()
+        self._last = 0
+        self._behind = True
+        self._more_came = False
+        self._arrived = asyncio.Event()
+        self._paging = asyncio.Lock()
+        self._failure: BaseException | None = None
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    def offer(self, received: Received) -> None:
+        """Take in a message that has just become durable; rows rise."""
+        if received.row <= self._last:
+            return  # read from the database already
+        if self._behind or len(self._ready) >= self._most:
+            self._behind = self._more_came = True
+        else:
+            self._ready.append(received)
+            self._last = received.row
+        self._arrived.set()
+
+    def again(self, received: Received) -> None:
+        """Give this one out once more, before the others."""
+        self._ready.appendleft(received)
+        self._arrived.set()
+
+    def fail(self, error: BaseException) -> None:
+        """Raise ``error`` to whoever waits, from now on."""
+        self._failure = error
+        self._arrived.set()
+
+    async def next(self) -> Received:
+        """Return the next message. Raises what ``fail`` was told."""
+        while not self._ready and self._failure is None:
+            if self._behind:
+                await self._read_page()
+            else:
+                self._arrived.clear()
+                await self._arrived.wait()
+        if self._failure is not None:
+            raise self._failure
+        return self._ready.popleft()
+
+    def take(self, most: int) -> list[Received]:
+        """Return what is at hand without waiting, at most ``most``."""
+        return [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
+
+    async def _read_page(self) -> None:
+        async with self._paging:
+            if self._ready or not self._behind:
+                return
+            self._more_came = False
+            limits = (self._last, self._least_event, self._most)
+            rows = await self._store.read(lambda connection: connection.execute(_PAGE, limits).fetchall())
+            for row in rows:
+                self._ready.append(_received(row))
+                self._last = row[6]
+            self._behind = len(rows) >= self._most or self._more_came
+
+
+def _received(row: tuple[Any, ...]) -> Received:
+    peer, content, session, number, via, received, place, expires = row
+    return Received(peer, Message.decode(content), FirstIdentity(session, number), via, received, place, expires)

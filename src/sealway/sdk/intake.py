@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was collected, opened one by one; anything may come from anyone.
+
+Invariant: nothing that a hop or a stranger puts into the mailbox can keep what lies behind it from being collected: an envelope
+that cannot be opened now is tried a few times and then given back to its sender's care, who offers it until a receipt comes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from sealway.errors import LocalMisuse, NotFound, RateLimited, SealwayError, StateLost, TransportFailed
+from sealway.sdk.engine import Engine
+from sealway.sdk.journal import Journal
+from sealway.sdk.links import Links
+from sealway.sdk.sessions import Sessions
+from sealway.transports.ports import Collected
+from sealway.wire.envelope import Envelope
+
+log = logging.getLogger(__name__)
+
+TRIES = 5
+_MOST_REMEMBERED = 4_096
+
+
+class Intake:
+    """Opens collected envelopes and says which of them the hop may forget."""
+
+    def __init__(self, sessions: Sessions, links: Links, engine: Engine, journal: Journal) -> None:
+        self._sessions = sessions
+        self._links = links
+        self._engine = engine
+        self._journal = journal
+        self._tries: dict[tuple[str, int], int] = {}
+
+    async def open_all(self, collected: Sequence[Collected]) -> list[Collected]:
+        """Open what was collected; return what the hop may forget once the journal has committed."""
+        settled: list[Collected] = []
+        for item in collected:
+            if await self._is_settled(item):
+                settled.append(item)
+                self._tries.pop((item.mailbox, item.sequence), None)
+        return settled
+
+    async def _is_settled(self, item: Collected) -> bool:
+        try:
+            await self._open(Envelope.decode(item.envelope))
+        except SealwayError as error:
+            self._journal.check()
+            self._count(error)
+            return not self._is_worth_another_try(item, error)
+        return True
+
+    def _count(self, error: SealwayError) -> None:
+        self._journal.count(f"refused_{type(error).__name__}")
+        level = logging.ERROR if isinstance(error, StateLost) else logging.INFO
+        log.log(level, "an envelope was refused: %s", error)
+
+    async def _open(self, envelope: Envelope) -> None:
+        if envelope.start is not None:
+            await self._links.open_start(envelope, envelope.start)
+            return
+        held = self._sessions.by_kid(envelope.kid)
+        if held is None:
+            self._journal.count("refused_unknown_kid")
+            raise LocalMisuse("an envelope for a session that is not known here")
+        self._engine.open(held, envelope)
+
+    def _is_worth_another_try(self, item: Collected, error: SealwayError) -> bool:
+        """What a start names could not be fetched for now, or too much was opened in vain: both may pass."""
+        if isinstance(error, NotFound) or not isinstance(error, TransportFailed | RateLimited):
+            return False
+        key = (item.mailbox, item.sequence)
+        self._tries[key] = self._tries.get(key, 0) + 1
+        if len(self._tries) > _MOST_REMEMBERED:
+            del self._tries[next(iter(self._tries))]
+        return self._tries.get(key, TRIES) < TRIES
