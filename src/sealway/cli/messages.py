@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sealway.errors import (
@@ -106,9 +107,20 @@ def show_fields(value: dict[str, Any]) -> None:
         if isinstance(field, dict):
             say(name)
             for inner, number in field.items():
-                say(f"  {inner}  {number}")
+                say(f"  {inner}  {_shown(number)}")
         else:
-            say(f"{name:<{width}}  {'-' if field is None else field}")
+            say(f"{name:<{width}}  {_shown(field)}")
+
+
+def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows in columns, whole whatever the width of the terminal."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        say("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _shown(value: Any) -> Any:
+    return "-" if value is None else value
 
 
 def _to_stderr(kind: str, message: str, hint: str | None) -> None:

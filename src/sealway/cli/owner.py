@@ -13,7 +13,7 @@ import typer
 
 from sealway.cli import options
 from sealway.cli.files import read_file, write_file
-from sealway.cli.messages import next_command, say, show_json
+from sealway.cli.messages import next_command, say, show_fields, show_json, show_table
 from sealway.cli.options import AsJson, KeyFile, State
 from sealway.errors import LocalMisuse
 
@@ -128,21 +128,15 @@ def list_issued(state: State, as_json: AsJson = False) -> None:
         public = [{key: value for key, value in entry.items() if key != "chain"} for entry in entries]
         show_json({"domain": root.domain, "fingerprint": root.fingerprint.hex(), "issued": public})
     else:
-        _show_table(root.domain, root.fingerprint.hex(), entries)
+        show_fields({"domain": root.domain, "fingerprint": root.fingerprint.hex()})
+        show_table(("kind", "who", "until", "what"), [_row_of(entry) for entry in entries])
 
 
-def _show_table(domain: str, fingerprint: str, entries: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("kind", "who", "until", "what", box=None, pad_edge=False)
-    for entry in entries:
-        who = entry.get("name") or entry["holder"]
-        what = f"{' '.join(entry['scopes'])} at {' '.join(entry['devices'])}" if entry["kind"] == "grant" else ""
-        table.add_row(entry["kind"], who, f"{datetime.fromtimestamp(entry['expires'], UTC):%Y-%m-%d %H:%M}Z", what)
-    say(f"domain       {domain}")
-    say(f"fingerprint  {fingerprint}")
-    Console().print(table)
+def _row_of(entry: dict[str, Any]) -> tuple[str, str, str, str]:
+    until = f"{datetime.fromtimestamp(entry['expires'], UTC):%Y-%m-%d %H:%M}Z"
+    if entry["kind"] == "grant":
+        return "grant", entry["holder"], until, f"{' '.join(entry['scopes'])} at {' '.join(entry['devices'])}"
+    return "certificate", entry["name"], until, entry["x5t"][:16]
 
 
 def _member_name(domain: str, name: str | None, role: str | None, label: str | None) -> Name:

@@ -145,8 +145,8 @@ def _jsonl_rows(lines: Iterator[bytes]) -> Iterator[Row]:
 
 def _csv_rows(lines: Iterator[bytes]) -> Iterator[Row]:
     place = _Place()
-    reader = csv.reader(place.text_lines(lines))
     csv.field_size_limit(MAX_ROW_BYTES)
+    reader = csv.reader(place.text_lines(lines))
     try:
         header = next((record for record in reader if record), [])
         if len(set(header)) != len(header):

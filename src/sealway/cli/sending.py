@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 _PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 5.0
+_QUIET_ATTEMPTS: Final = 4
+"""An endpoint that has just started is not in the directory yet: nothing to warn of."""
+
 _LOOK_S: Final = 0.05
 _SINGLE: Final = f"{SENT_MARK}single"
 
@@ -94,13 +97,14 @@ async def patiently(attempt: Callable[[], Awaitable[T]], what: str) -> T:
     Raises:
         LocalMisuse, TooLarge, StateLost: these do not pass.
     """
-    pause = _PAUSE_S
+    tries = 0
     while True:
         try:
             return await attempt()
         except (LocalMisuse, TooLarge, StateLost):
             raise
         except SealwayError as error:
-            log.warning("nothing can be %s yet: %s", what, error.message)
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE_S)
+            level = logging.INFO if tries < _QUIET_ATTEMPTS else logging.WARNING
+            log.log(level, "nothing can be %s yet: %s", what, error.message)
+        await asyncio.sleep(min(_PAUSE_S * 2**tries, _LONGEST_PAUSE_S))
+        tries = min(tries + 1, 10)

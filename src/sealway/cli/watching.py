@@ -86,8 +86,8 @@ async def _answer(application: Application, request_id: bytes) -> Message:
         return await application.answer(request_id)
     except (Interrupted, TransportFailed) as error:
         if isinstance(error, NotFound):  # the device's own word: nothing answers that path
-            raise Refused(f"the device refused: {error.message}") from None
-        raise OutcomeUnknown(error.message, hint="ask again with the same --id: it is executed at most once") from None
+            raise Refused(f"the device refused: {error.message}") from error
+        raise OutcomeUnknown(error.message, hint="ask again with the same --id: it is executed at most once") from error
     except (StateLost, OutcomeUnknown):
         raise
     except SealwayError as error:
