@@ -46,7 +46,9 @@ class Fleet:
 
 
 @asynccontextmanager
-async def running_fleet(directory: Path, source: Path | None, rows: int, *, devices: int, messages: int | None, rate: float | None) -> AsyncIterator[Fleet]:
+async def running_fleet(
+    directory: Path, source: Path | None, rows: int, *, devices: int, messages: int | None, rate: float | None
+) -> AsyncIterator[Fleet]:
     options = Options(devices, messages, rate, source, rows, 1, directory)
     town = await found(options)
     story = Story(options, town, Progress(town.application.directory / "received.jsonl"), roles_of(town, options))

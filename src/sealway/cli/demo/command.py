@@ -24,9 +24,15 @@ def demo(
     headless: Annotated[bool, typer.Option("--headless", help="Print lines instead of a live view.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here.")] = None,
     devices: Annotated[int, typer.Option(min=1, max=MOST_DEVICES, help="How many devices.")] = 3,
-    messages: Annotated[int | None, typer.Option(min=1, help="Readings a device; default 60, or all rows of --input.")] = None,
-    rate: Annotated[float | None, typer.Option(min=0.01, help="Readings a device and second; default 5, or as fast as it goes.")] = None,
-    source: Annotated[str | None, typer.Option("--input", help="FILE.csv, FILE.jsonl or - : its rows are the readings.")] = None,
+    messages: Annotated[
+        int | None, typer.Option(min=1, help="Readings a device; default 60, or all rows of --input.")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.01, help="Readings a device and second; default 5, or as fast as it goes.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option("--input", help="FILE.csv, FILE.jsonl or - : its rows are the readings.")
+    ] = None,
     keep: Annotated[Path | None, typer.Option(help="Leave every role's directory here.")] = None,
     seed: Annotated[int | None, typer.Option(help="Decides when roles are killed; default random.")] = None,
 ) -> None:

@@ -31,7 +31,7 @@ class Commander:
         """Ask a device to sample a fifth faster."""
         rate = self._options.rate
         seconds = max(0.8 / rate, SHORTEST_INTERVAL_S) if rate is not None else SHORTEST_INTERVAL_S
-        return self.command(device, "interval", f"{seconds:.6g}")
+        return self.command(device, "interval", f"{seconds:.3f}")
 
     def ask_status(self, device: int) -> str:
         """Ask a device how it is."""

@@ -140,7 +140,11 @@ def _says_ready(event: dict[str, Any]) -> bool:
 async def run(*arguments: str) -> bytes:
     """Run one public command to its end and return what it printed. Raises TransportFailed with its own words."""
     process = await asyncio.create_subprocess_exec(
-        *SEALWAY, *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *SEALWAY,
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     out, err = await process.communicate()
     if process.returncode != 0:

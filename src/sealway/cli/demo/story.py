@@ -165,6 +165,7 @@ async def stop_all(story: Story) -> None:
 
 def roles_of(town: Town, options: Options) -> dict[str, RoleProcess]:
     """Return every role's process by title, in the order in which they start; none is started yet."""
+
     def make(role: str, title: str, member: Member, *arguments: str) -> RoleProcess:
         words = (member.command, *arguments[:1], "--state", str(member.directory), *arguments[1:])
         return RoleProcess(role, title, member.directory, words, member.key_file)

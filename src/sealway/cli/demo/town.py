@@ -71,7 +71,9 @@ async def found(options: Options) -> Town:
 async def _request(member: Member, limit: asyncio.Semaphore) -> None:
     _write_passphrase(member.key_file)
     async with limit:
-        await run(member.command, "init", "--state", str(member.directory), "--name", member.name, *_unlock(member.directory))
+        await run(
+            member.command, "init", "--state", str(member.directory), "--name", member.name, *_unlock(member.directory)
+        )
 
 
 async def _join(owner: Path, member: Member, fingerprint: str, limit: asyncio.Semaphore) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -17,6 +16,8 @@ from sealway.cli.demo.sightings import Sighting
 from sealway.cli.demo.story import Story
 
 MOST_LINES = 8
+_MOST_SHOWN = 200
+_VIEWS = "one message, four views"
 
 
 class LiveView:
@@ -49,7 +50,9 @@ def _progress(story: Story) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for k, device in enumerate(story.town.devices):
         total, done = story.options.expected_of(k), story.progress.by_device.get(device.name, 0)
-        table.add_row(f"device-{k + 1}", ProgressBar(total=max(total, 1), completed=done, width=40), f"{done} of {total} opened")
+        table.add_row(
+            f"device-{k + 1}", ProgressBar(total=max(total, 1), completed=done, width=40), f"{done} of {total} opened"
+        )
     commands = f"{len(story.progress.answered)} of {len(story.progress.asked)} commands answered"
     return Panel(Group(table, Text(commands)), title=f"sealed from end to end: {story.chapter}", title_align="left")
 
@@ -66,26 +69,30 @@ def _roles(story: Story) -> RenderableType:
 
 def _four_views(sighting: Sighting | None) -> RenderableType:
     if sighting is None:
-        return Panel(Text("waiting for the first message", style="dim"), title="one message, four views", title_align="left")
-    outside = Text(_outside(sighting.outside), style="yellow")
-    views = [
-        Panel(Text(_cut(sighting.plaintext), style="green"), title="the device seals"),
-        Panel(outside, title="the gateway sees"),
-        Panel(outside, title="the hub sees"),
-        Panel(Text(_cut(sighting.opened), style="green"), title="the application opens"),
-    ]
-    return Panel(Columns(views, equal=True, expand=True), title="one message, four views", title_align="left")
+        return Panel(Text("waiting for the first message", style="dim"), title=_VIEWS, title_align="left")
+    grid = Table.grid(expand=True)
+    for _ in range(2):
+        grid.add_column(ratio=1)
+    grid.add_row(
+        _view("the device seals", sighting.plaintext, "green"), _view("the application opens", sighting.opened, "green")
+    )
+    outside = _outside(sighting.outside)
+    grid.add_row(_view("the gateway sees", outside, "yellow"), _view("the hub sees", outside, "yellow"))
+    return Panel(grid, title=_VIEWS, title_align="left")
+
+
+def _view(title: str, text: str, style: str) -> RenderableType:
+    return Panel(Text(_cut(text), style=style), title=title, title_align="left", border_style=style, height=6)
 
 
 def _outside(seen: dict[str, Any]) -> str:
-    lines = [f"{key}: {seen[key]}" for key in ("suite", "kid", "number", "message_bytes")]
-    lines += [f"opener: {'yes' if seen['opener'] else 'none'}", f"start: {'yes' if seen['start'] else 'none'}"]
-    lines.append(_cut(str(seen["hex"]), 96))
-    return "\n".join(lines)
+    facts = ", ".join(f"{key} {seen[key]}" for key in ("suite", "kid", "number", "message_bytes"))
+    extras = " and ".join(name for name in ("start", "opener") if seen[name]) or "nothing else"
+    return f"{facts}; {extras}\n{seen['hex']}"
 
 
-def _cut(text: str, most: int = 160) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + "…"
 
 
 def summary(report: dict[str, Any]) -> RenderableType:
@@ -97,7 +104,9 @@ def summary(report: dict[str, Any]) -> RenderableType:
         "lost, duplicated": f"{report['lost']}, {report['duplicates']}",
         "commands sent, executed, answered": f"{commands['sent']}, {commands['executed']}, {commands['answered']}",
         "killed with something in flight": ", ".join(f"{r['role']} ({r['in_flight']})" for r in report["restarts"]),
-        "sealing adds, bytes (min, median, max)": ", ".join(f"{report['overhead_bytes'][k]:g}" for k in ("min", "median", "max")),
+        "sealing adds, bytes (min, median, max)": ", ".join(
+            f"{report['overhead_bytes'][k]:g}" for k in ("min", "median", "max")
+        ),
         "from sealing to opening, ms (p50, p99)": ", ".join(f"{report['latency_ms'][k]:g}" for k in ("p50", "p99")),
         "seconds": f"{report['seconds']:.1f}",
         "verdict": "[green]all is well[/]" if report["ok"] else "[red]something is wrong[/]",
@@ -105,4 +114,3 @@ def summary(report: dict[str, Any]) -> RenderableType:
     for name, value in rows.items():
         table.add_row(name, value)
     return table
-
