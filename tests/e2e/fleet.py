@@ -12,8 +12,8 @@ from random import Random
 from sealway.cli.demo.commander import Commander
 from sealway.cli.demo.options import Options
 from sealway.cli.demo.process import RoleProcess
-from sealway.cli.demo.story import Story, look, roles_of, stop_all
 from sealway.cli.demo.progress import Progress
+from sealway.cli.demo.story import Story, look, roles_of, stop_all
 from sealway.cli.demo.town import found
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Killing roles like a power cut does, but only while they hold envelopes that nobody has acknowledged to them yet.
 
-A role is stopped where it stands (SIGSTOP), its durable state is counted by the public status command, and only if something is in
-flight is it killed (SIGKILL); otherwise it goes on as if nothing had been.
+A role is stopped where it stands (SIGSTOP), its durable state is counted by the public status command, and only if
+something is in flight is it killed (SIGKILL); otherwise it goes on as if nothing had been.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ async def tell(options: Options, show: Callable[[Story], None], say: Callable[[s
 
 
 async def _act(story: Story, say: Callable[[str], None]) -> None:
-    random = Random(story.options.seed)
+    random = Random(story.options.seed)  # noqa: S311 - it picks moments and request ids, not keys
     commander = Commander(story.town, story.options, story.progress, random)
     for title, process in story.roles.items():
         story.chapter = f"starting {title}"
@@ -103,7 +103,7 @@ async def _kill(story: Story, commander: Commander, role: str, random: Random, s
     restart = await kill_in_flight(process, stir, random)
     story.restarts.append(restart)
     say(
-        f"killed {title} (pid {restart.pid_before}, SIGKILL) while it held {restart.in_flight} unacknowledged envelopes;"
+        f"killed {title} (pid {restart.pid_before}, SIGKILL) with {restart.in_flight} unacknowledged in its hands;"
         f" it is back as pid {restart.pid_after}"
     )
 

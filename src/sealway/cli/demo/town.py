@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Founding the demo's domain: an owner, a hub, a gateway, devices and an application, each with keys of its own.
 
-Only requests (public keys) and enrolments (signed, not secret) pass between the directories, as files, by the public commands.
+Only requests (public keys) and enrolments (signed, not secret) pass between the directories, as files, by the public
+commands.
 """
 
 from __future__ import annotations
