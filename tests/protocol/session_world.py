@@ -55,12 +55,12 @@ class Disk:
     opened: set[int] = field(default_factory=set)
     identities: set[tuple[bytes, int]] = field(default_factory=set)
     delivered: list[bytes] = field(default_factory=list)
-    told: set[int] = field(default_factory=set)
+    void: set[int] = field(default_factory=set)
 
     def copy(self) -> Disk:
         return Disk(
             self.snapshot, copy_log(self.log), dict(self.kept), set(self.gone), set(self.opened), set(self.identities),
-            list(self.delivered), set(self.told),
+            list(self.delivered), set(self.void),
         )  # fmt: skip
 
 
@@ -144,7 +144,6 @@ class Node:
                     return
                 del self.live.kept[number]
                 self.session.send.give_up(number, number, tell=True)
-                self.live.told.add(number)
             self.live.gone.discard(number)
 
     # opening -------------------------------------------------------------------------------------------------------
@@ -174,7 +173,7 @@ class Node:
     def _explain(self, refusal: SealwayError, envelope: Envelope, highest: int, ranges: int) -> None:
         """A genuine message may only be refused for a reason that is known."""
         number, receive, policy = envelope.number, self.session.receive, self.world.policy
-        known = number in self.live.opened or number in receive.void or number in receive.gone
+        known = number in self.live.opened or number in self.live.void or number in receive.gone
         if isinstance(refusal, Replayed):
             assert known, refusal
         elif isinstance(refusal, GapTooLarge):
@@ -197,6 +196,8 @@ class Node:
         self.live.opened.add(number)
         assert opened.message is not None and opened.defect is None
         message = opened.message
+        for first, last in message.void:
+            self.live.void |= set(range(first, min(last, number - 1) + 1)) - self.live.opened
         self._check_receipt(opened)
         if message.code == CODE_EMPTY:
             return
@@ -214,7 +215,7 @@ class Node:
             return
         for first, last in news.covered:
             for number in range(first, last + 1):
-                really = number in self.peer.disk.opened or number in self.peer.session.receive.void
+                really = number in self.peer.disk.opened or number in self.peer.disk.void
                 assert really or self.world.forked, "acknowledged, but never opened"
                 self.live.kept.pop(number, None)
         for first, last in news.gone:

@@ -116,6 +116,7 @@ class Receiving:
 
     def take(self, found: Candidate, number: int, tag: bytes, now_ms: int, policy: Policy) -> None:
         """Take over a candidate whose key has opened its envelope and which ``check`` has passed."""
+        self._tidy()
         if found.new_epoch:
             if self.epochs:
                 self.epochs[-1].superseded_ms = now_ms
@@ -224,6 +225,17 @@ class Receiving:
                 break
             self._forget_keys(first, last)
             self.gone.add(first, last)
+
+    def _tidy(self) -> None:
+        """Once nothing is missing, what moved from void numbers has arrived: they need not be told from opened ones any more.
+
+        Nor is anything wanted of reseeds that were jumped over; without their roots a late message of theirs is a replay.
+        This comes before the next message is noted, so whoever handled the last one could still ask ``was_opened``.
+        """
+        if self.void and not self.missing():
+            self.void = RangeSet()
+            for epoch in self.epochs:
+                epoch.skipped_roots.clear()
 
     def _evict_roots(self, policy: Policy) -> None:
         """Without its root a reseed that was jumped over cannot be opened: all that is missing around it is gone."""
