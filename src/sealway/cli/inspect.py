@@ -13,7 +13,7 @@ import typer
 
 from sealway.cli.files import read_input
 from sealway.cli.messages import show_fields, show_json
-from sealway.cli.options import AsJson
+from sealway.cli.options import AsJson, document
 from sealway.errors import Malformed
 
 _TAG_16: Final = 0xD0
@@ -31,7 +31,9 @@ def inspect_command(
     """Show what anyone between the ends sees of an envelope."""
     from sealway.wire.inspect import describe
 
-    seen = describe(envelope_bytes(read_input(file, "the envelope", limit=_MOST)))
+    content = read_input(file, "the envelope", limit=_MOST)
+    with document("not an envelope"):
+        seen = describe(envelope_bytes(content))
     show_json(seen) if as_json else show_fields(seen)
 
 
@@ -41,10 +43,10 @@ def envelope_bytes(content: bytes) -> bytes:
         return content
     text = b"".join(content.split())
     if not text:
-        raise Malformed("nothing to inspect")
+        raise Malformed("nothing is there")
     if len(text) % 2 == 0 and _HEX.issuperset(text):
         return bytes.fromhex(text.decode("ascii"))
     try:
         return b64decode(text.translate(_URL_SAFE) + b"=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise Malformed("not an envelope: neither raw nor hex nor base64") from None
+        raise Malformed("neither raw nor hex nor base64") from None

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from sealway.cli.files import sync_directory, usable
-from sealway.errors import StateLost
 
 
 class JsonLines:
@@ -44,15 +43,12 @@ class JsonLines:
         self._file.seek(whole)
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """Yield what the file holds. Raises StateLost for a line that is not a JSON object."""
+        """Yield what the file holds. Raises ValueError for a line that is not a JSON object."""
         with self.path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                try:
-                    value = json.loads(line)
-                except ValueError:
-                    value = None
+                value = json.loads(line)
                 if not isinstance(value, dict):
-                    raise StateLost(f"line {number} of {self.path} is damaged", hint="move the file away")
+                    raise ValueError(f"line {number} is not an object")
                 yield value
 
     def append(self, values: Sequence[dict[str, Any]]) -> None:

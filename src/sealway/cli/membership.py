@@ -48,7 +48,8 @@ def add_grants(command: str, state: Path, files: list[Path]) -> None:
 
     home = Home(state, command)
     for file in files:
-        home.add_grant(read_file(file, "the grant"))
+        with options.document(f"{file} is not a grant"):
+            home.add_grant(read_file(file, "the grant"))
         say(f"took the grant {file}")
 
 
@@ -73,7 +74,8 @@ def _enrol(command: str, state: Path, file: Path, fingerprint: str | None, key_f
     pin = None if fingerprint is None else options.parsed(bytes.fromhex, fingerprint, "--fingerprint")
     encoded = read_file(file, "the enrolment")
     home.demand_keys()
-    credential = home.enrol(encoded, options.passphrase(key_file), pin)
+    with options.document(f"{file} is not an enrolment"):
+        credential = home.enrol(encoded, options.passphrase(key_file), pin)
     say(f"enrolled {credential.name}")
     next_command("here", f"sealway {command} {_RUN[command]} --state {quote(str(state))}")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 
 import typer
 
-from sealway.errors import LocalMisuse, Malformed
+from sealway.errors import LocalMisuse, Malformed, TooLarge
 
 if TYPE_CHECKING:
     from sealway.crypto.secret import Secret
@@ -47,6 +47,15 @@ def argument(what: str) -> Iterator[None]:
         yield
     except Malformed as error:
         raise LocalMisuse(f"{what}: {error.message}", hint=error.hint) from None
+
+
+@contextmanager
+def document(what: str) -> Iterator[None]:
+    """Let what a decoder says of a file begin with the file's name."""
+    try:
+        yield
+    except (Malformed, TooLarge) as error:
+        raise type(error)(f"{what}: {error.message}", hint=error.hint) from None
 
 
 def name_of(text: str, what: str, role: str | None = None) -> Name:

@@ -34,11 +34,12 @@ class ReceivedFile:
     def __init__(self, path: Path) -> None:
         self._file = JsonLines(path)
         self._known: dict[bytes, set[int]] = {}
-        for line in self._file.lines():
-            try:
+        try:
+            for line in self._file.lines():
                 self._note(bytes.fromhex(line["session"]), int(line["number"]))
-            except (KeyError, TypeError, ValueError):
-                raise StateLost(f"{path} is not a file of readings", hint="move it away") from None
+        except (KeyError, TypeError, ValueError):
+            self._file.close()
+            raise StateLost(f"{path} is not a file of readings", hint="move it away") from None
 
     def write(self, batch: list[Received]) -> int:
         """Write those of a batch that are not known; return how many that were."""

@@ -192,7 +192,11 @@ class Reports:
 
     def __init__(self, path: Path | None) -> None:
         self._file = None if path is None else JsonLines(path)
-        self._known = set() if self._file is None else {line.get("id") for line in self._file.lines()}
+        try:
+            self._known = set() if self._file is None else {line.get("id") for line in self._file.lines()}
+        except ValueError:
+            self.close()
+            raise StateLost(f"{path} is not a file of answers", hint="move it away") from None
 
     def has(self, request_id: bytes) -> bool:
         """Say whether the answers file has a line of this request."""
