@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One test for each rule of spec/session.md, "Chains": openers, turns, steps, reseeds, candidates, plausibility, bounds."""
+"""One test for each rule of spec/session.md, "Chains": openers, turns, reseeds, candidates, forks, bounds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_steady_state_has_no_opener() -> None:
 # size ----------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("number", "overhead"), [(10, 23), (255, 23), (256, 24), (65_535, 24)])
 def test_sealing_adds_exactly_24_bytes_in_the_steady_state(number: int, overhead: int) -> None:
-    a, b = talking()
+    a, _b = talking()
     a.session.send.next_number, a.session.send.highest_acked = number, number - 1
     for payload in (21, 100, 244):
         message = Message(CODE_POST, payload=b"x" * (payload + 1))
@@ -127,7 +127,7 @@ def test_a_start_sealed_only_after_a_restart_has_two_chains_at_zero() -> None:
 
 # turns and steps -----------------------------------------------------------------------------------------------------
 def test_the_turn_holder_steps_after_64_messages_sent_or_opened() -> None:
-    a, b = talking()
+    a, _b = talking()
     assert a.session.my_turn
     x = a.session.send.epoch.x  # type: ignore[union-attr]
     a.session.since_step = 63
@@ -154,7 +154,7 @@ def test_a_bare_receipt_does_not_step() -> None:
 
 
 def test_who_does_not_hold_the_turn_never_steps() -> None:
-    a, b = talking()
+    _a, b = talking()
     assert not b.session.my_turn
     b.now_ms += 10 * DAY_MS
     b.session.since_step = 1_000
@@ -188,7 +188,7 @@ def test_turns_alternate_through_many_steps() -> None:
 # reseed --------------------------------------------------------------------------------------------------------------
 def test_after_a_restart_nothing_is_sealed_with_the_old_chain() -> None:
     with recorded_keys() as keys:
-        a, b = talking()
+        a, _b = talking()
         data = snapshot(a.session)
         for _ in range(3):  # three lives of one snapshot
             a.restart(data)
@@ -198,7 +198,7 @@ def test_after_a_restart_nothing_is_sealed_with_the_old_chain() -> None:
 
 
 def test_a_restart_with_a_step_due_begins_a_new_epoch_instead() -> None:
-    a, b = talking()
+    a, _b = talking()
     a.restart()
     a.now_ms += DAY_MS
     opener = header(a.seal()).opener
@@ -273,7 +273,7 @@ def test_an_end_refuses_its_own_messages() -> None:
 
 
 def test_an_envelope_before_any_chain_is_refused() -> None:
-    a, b = ends()
+    a, _b = ends()
     with pytest.raises(NotAuthentic, match="no known chain"):
         a.open(Envelope(b"A", 5, bytes(20)))
     with pytest.raises(NotAuthentic, match="no known epoch"):
@@ -566,7 +566,7 @@ def test_unknown_keys_run_into_the_allowance() -> None:
 
 
 def test_a_key_off_the_curve_is_refused() -> None:
-    a, b = talking()
+    _a, b = talking()
     off_curve = next(bytes([i]) * 32 for i in range(1, 50) if not _on_curve(bytes([i]) * 32))
     with pytest.raises(NotAuthentic, match="curve"):
         b.open(forged(50, Opener(50, off_curve, 50)))
@@ -580,7 +580,7 @@ def _on_curve(x: bytes) -> bool:
 
 
 def test_a_sender_stops_at_the_window() -> None:
-    a, b = talking(walk=20)
+    a, _b = talking(walk=20)
     while a.session.send.unacknowledged < a.session.policy.window:
         a.seal()
     with pytest.raises(LocalMisuse, match="unacknowledged"):
@@ -589,7 +589,7 @@ def test_a_sender_stops_at_the_window() -> None:
 
 
 def test_a_moved_message_may_use_the_rest_of_the_walk() -> None:
-    a, b = talking(walk=20)
+    a, _b = talking(walk=20)
     while a.session.send.unacknowledged < a.session.policy.window:
         a.seal()
     moved = Message(CODE_POST, payload=b"moved", first_identity=FirstIdentity(a.session.hash, 1))

@@ -121,7 +121,7 @@ class SessionMachine(RuleBasedStateMachine):
 
 
 class CopiedSessionMachine(SessionMachine):
-    """The same with copies of state directories in use: no key repeats and no number opens twice, whatever else breaks."""
+    """With copies of state directories in use: no key repeats and no number opens twice, whatever else breaks."""
 
     @precondition(lambda self: len(self.world.nodes[0].history) > 1)
     @rule(who=ENDS, back=st.integers(0, 5), count=st.integers(1, 4))
@@ -135,7 +135,7 @@ class CopiedSessionMachine(SessionMachine):
 
 
 RUNS = settings(
-    max_examples=120, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+    max_examples=100, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
 )
 
 TestSession = SessionMachine.TestCase

@@ -38,7 +38,7 @@ def one_thing(world: World, dice: random.Random, *, copies: bool, forgeries: boo
     elif chance < 0.055 and copies:
         world.restore_older(who, dice.randrange(6))
     elif chance < 0.08 and forgeries:
-        world.corrupt(who, index, dice.randrange(1 << 16), dice.randrange(8))
+        world.corrupt(who, index, dice.randrange(1 << 16), dice.randrange(4))
     elif chance < 0.11:
         world.pass_time(dice.choice([1, 5_000, 5_000, HOUR_MS, 25 * HOUR_MS]))
     elif chance < 0.17:
@@ -53,19 +53,19 @@ def one_thing(world: World, dice: random.Random, *, copies: bool, forgeries: boo
         world.deliver(who, index, again=dice.random() < 0.2, commit=dice.random() < 0.9)
 
 
-@pytest.mark.parametrize("block", range(8))
+@pytest.mark.parametrize("block", range(4))
 @pytest.mark.parametrize("policy", [ROOMY, TIGHT], ids=["roomy", "tight"])
 def test_everything_arrives_once_over_a_bad_channel(block: int, policy: Policy) -> None:
     opened = 0
-    for seed in range(block * 20, block * 20 + 20):
+    for seed in range(block * 15, block * 15 + 15):
         opened += run(seed, policy, copies=False, forgeries=seed % 2 == 1).tally.get("opened", 0)
-    assert opened > 400  # the runs do something
+    assert opened > 300  # the runs do something
 
 
-@pytest.mark.parametrize("block", range(4))
+@pytest.mark.parametrize("block", range(3))
 @pytest.mark.parametrize("policy", [ROOMY, TIGHT], ids=["roomy", "tight"])
 def test_copies_of_a_state_never_repeat_a_key_nor_a_number(block: int, policy: Policy) -> None:
     fatal = 0
-    for seed in range(block * 20, block * 20 + 20):
+    for seed in range(block * 15, block * 15 + 15):
         fatal += run(seed, policy, copies=True, forgeries=True).tally.get("fatal", 0)
     assert fatal > 0  # some forks are found out
