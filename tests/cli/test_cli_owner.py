@@ -91,7 +91,7 @@ def test_grant_binds_the_holder_to_devices_and_scopes(town: Town, tmp_path: Path
 def test_an_expired_grant_is_left_out_with_a_warning(
     town: Town, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    home = Home(town.application("late"), "app")
+    home = Home(town.application("expiring"), "app")
     enrolled = home.open(SECRET)
     assert len(enrolled.grants) == 1
     later = enrolled.claims.issued + 3 * 86_400

@@ -53,6 +53,13 @@ def call(*arguments: object) -> Outcome:
     return Outcome(code, out.getvalue(), err.getvalue())
 
 
+def call_process(*arguments: object) -> Outcome:
+    """Run a command as a process of its own, to its end."""
+    command = [sys.executable, "-m", "sealway", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=PATIENCE_S, check=False)
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
 class Role:
     """A command as a process of its own, with what it prints in files."""
 

@@ -57,26 +57,21 @@ async def send_one(state: Path, enrolled: Enrolled, single: Single) -> None:
         LocalMisuse, TooLarge, StateLost: it cannot be sealed.
     """
     async with open_device(state, enrolled) as device:
-        sealed = False
+        end = asyncio.get_running_loop().time() + single.timeout_s
+        mark = (_SINGLE, await device.endpoint.mark(_SINGLE) + 1)
+        await in_time(
+            lambda: device.send(single.to, single.path, single.payload, mark=mark),
+            "sealed",
+            single.to,
+            single.timeout_s,
+        )
         try:
-            async with asyncio.timeout(single.timeout_s):
-                sent = await device.endpoint.mark(_SINGLE)
-                mark = (_SINGLE, sent + 1)
-                await patiently(lambda: device.send(single.to, single.path, single.payload, mark=mark), "sealed")
-                sealed = True
+            async with asyncio.timeout_at(end):
                 await (_acknowledged if single.wait_ack else _taken)(device.endpoint)
         except TimeoutError:
-            raise _too_late(single, sealed) from None
-
-
-def _too_late(single: Single, sealed: bool) -> TransportFailed:
-    if sealed:
-        what = "acknowledged" if single.wait_ack else "taken by a hop"
-        return TransportFailed(
-            f"sealed, but not {what} within {single.timeout_s:g} seconds", hint="it is offered again at the next start"
-        )
-    hint = "is the next hop running, and has the other end been online once?"
-    return TransportFailed(f"no session with {single.to} within {single.timeout_s:g} seconds", hint=hint)
+            what = "acknowledged" if single.wait_ack else "taken by a hop"
+            message = f"sealed, but not {what} within {single.timeout_s:g} seconds"
+            raise TransportFailed(message, hint="it is offered again at the next start") from None
 
 
 async def _taken(endpoint: Endpoint) -> None:
@@ -91,8 +86,35 @@ async def _acknowledged(endpoint: Endpoint) -> None:
         await asyncio.sleep(_LOOK_S)
 
 
-async def patiently(attempt: Callable[[], Awaitable[T]], what: str) -> T:
+async def in_time(attempt: Callable[[], Awaitable[T]], what: str, to: Name, seconds: float) -> T:
+    """Return what ``attempt`` returns, trying again for so long.
+
+    Raises:
+        TransportFailed: there is still no session with ``to``; says why.
+        NotTrusted, NotAuthorized, PeerMisbehaved: what was in the way last.
+        LocalMisuse, TooLarge, StateLost: as ``patiently``.
+    """
+    failures: list[SealwayError] = []
+    try:
+        async with asyncio.timeout(seconds):
+            return await patiently(attempt, what, failures)
+    except TimeoutError:
+        last = failures[-1] if failures else None
+        if last is not None and not isinstance(last, TransportFailed):
+            raise last from None
+        why = f": {last.message}" if last is not None else ""
+        hint = "is the next hop running, and has the other end been online once?"
+        raise TransportFailed(f"no session with {to} within {seconds:g} seconds{why}", hint=hint) from None
+
+
+async def patiently(
+    attempt: Callable[[], Awaitable[T]], what: str, failures: list[SealwayError] | None = None
+) -> T:  # fmt: skip
     """Return what ``attempt`` returns, trying again as long as it fails for reasons that may pass.
+
+    Args:
+        what: what it would have done, for the log.
+        failures: gets the last of these reasons.
 
     Raises:
         LocalMisuse, TooLarge, StateLost: these do not pass.
@@ -104,6 +126,8 @@ async def patiently(attempt: Callable[[], Awaitable[T]], what: str) -> T:
         except (LocalMisuse, TooLarge, StateLost):
             raise
         except SealwayError as error:
+            if failures is not None:
+                failures[:] = [error]
             level = logging.INFO if tries < _QUIET_ATTEMPTS else logging.WARNING
             log.log(level, "nothing can be %s yet: %s", what, error.message)
         await asyncio.sleep(min(_PAUSE_S * 2**tries, _LONGEST_PAUSE_S))

@@ -16,8 +16,8 @@ from sealway.cli.jsonlines import JsonLines
 from sealway.cli.messages import OutcomeUnknown, Refused, emit
 from sealway.cli.questions import Question, lines_as_they_come
 from sealway.cli.readings import ReceivedFile
-from sealway.cli.sending import patiently
-from sealway.errors import Interrupted, LocalMisuse, NotFound, SealwayError, StateLost, TransportFailed
+from sealway.cli.sending import in_time
+from sealway.errors import Interrupted, LocalMisuse, NotFound, SealwayError, StateLost, TooLarge, TransportFailed
 from sealway.sdk.application import Application
 from sealway.wire.address import Name
 from sealway.wire.message import Message, code_text
@@ -72,13 +72,7 @@ async def _ask(application: Application, question: Question) -> None:
             question.to, question.path, question.payload, timeout=question.timeout, request_id=question.id
         )
 
-    try:
-        async with asyncio.timeout(question.timeout.total_seconds()):
-            await patiently(attempt, "asked")
-    except TimeoutError:
-        raise OutcomeUnknown(
-            f"not asked: no session with {question.to} in time", hint="has that device been online once?"
-        ) from None
+    await in_time(attempt, "asked", question.to, question.timeout.total_seconds())
 
 
 async def _answer(application: Application, request_id: bytes) -> Message:
@@ -165,6 +159,9 @@ class Watch:
             emit("asked", id=question.id.hex(), to=str(question.to))
         except StateLost:
             raise
+        except (LocalMisuse, TooLarge) as error:  # nothing was asked, and what was asked under this id before stands
+            emit("invalid", id=question.id.hex(), error=error.message)
+            return
         except SealwayError as error:
             await self._reports.add(_failed(question.id, error))
             return
