@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import pytest
-from session_pair import BOOT, talking
 
 from sealway.errors import Stale
 from sealway.protocol.freshness import check_fresh
 from sealway.protocol.sentlog import SentLog, SentRecord, Uptime
 from sealway.wire.message import Freshness
+from tests.protocol.session_pair import BOOT, talking
 
 LOG = SentLog([(7, SentRecord(b"tagg", Uptime(BOOT, 10_000), 0))])
 CAP_MS = 60_000

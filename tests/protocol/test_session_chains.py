@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from session_pair import BUNDLE_ID, End, ends, header, recorded_keys, talking
 
 from sealway.errors import (
     GapTooLarge,
@@ -23,6 +22,7 @@ from sealway.protocol.snapshot import snapshot
 from sealway.wire.envelope import Envelope
 from sealway.wire.header import Opener
 from sealway.wire.message import CODE_CHANGED, CODE_POST, FirstIdentity, Message
+from tests.protocol.session_pair import BUNDLE_ID, End, ends, header, recorded_keys, talking
 
 
 def exchange(a: End, b: End, count: int) -> None:

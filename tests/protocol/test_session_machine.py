@@ -8,11 +8,11 @@ from dataclasses import replace
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from session_pair import recorded_keys
-from session_world import World
 
 from sealway.protocol.policy import DEFAULT_POLICY
 from sealway.wire.header import Opener
+from tests.protocol.session_pair import recorded_keys
+from tests.protocol.session_world import World
 
 # Small, so that every bound is met: evictions, gone numbers, forgotten epochs, a full window, far jumps.
 SMALL = replace(

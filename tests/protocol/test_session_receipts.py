@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from session_pair import START_MS, End, ends, header, talking
 
 from sealway.errors import LocalMisuse, PeerForked, Replayed, StateLost
 from sealway.protocol.events import Missing, Silent
@@ -18,6 +17,7 @@ from sealway.protocol.receiving import Receiving
 from sealway.protocol.session import Opened, Sealed
 from sealway.protocol.snapshot import snapshot
 from sealway.wire.message import CODE_CHANGED, CODE_EMPTY, CODE_POST, Message, Receipt
+from tests.protocol.session_pair import START_MS, End, ends, header, talking
 
 T_ACK = DEFAULT_POLICY.ack_delay_ms
 

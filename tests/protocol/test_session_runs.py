@@ -7,10 +7,10 @@ import random
 from dataclasses import replace
 
 import pytest
-from session_pair import recorded_keys
-from session_world import World
 
 from sealway.protocol.policy import DEFAULT_POLICY, Policy
+from tests.protocol.session_pair import recorded_keys
+from tests.protocol.session_world import World
 
 ROOMY = replace(DEFAULT_POLICY, step_after_messages=6, ack_every=8)
 TIGHT = replace(

@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from session_pair import End, ends, talking
 
 from sealway.errors import StateLost
 from sealway.protocol.policy import DAY_MS, DEFAULT_POLICY
 from sealway.protocol.sentlog import SentLog, SentRecord, Uptime
 from sealway.protocol.snapshot import restore, snapshot
 from sealway.wire import cbor
+from tests.protocol.session_pair import End, ends, talking
 
 
 def eventful() -> tuple[End, End]:
@@ -68,7 +69,7 @@ def test_an_unknown_version_is_lost_state() -> None:
 
 SNAPSHOT = snapshot(eventful()[1].session)
 VALUE = cbor.decode(SNAPSHOT, limit=1 << 20)
-junk = st.sampled_from([None, 7, b"", b"\x01" * 40, "text", [], [1], {}, {1: 2}, True, [[[]]], [None, None]])
+JUNK: list[Any] = [None, 7, b"", b"\x01" * 40, "text", [], [1], {}, {1: 2}, True, [[[]]], [None, None]]
 
 
 @given(st.integers(0, len(SNAPSHOT) - 1), st.integers(0, 7))
@@ -94,7 +95,7 @@ def test_wrong_types_anywhere_give_a_session_or_lost_state(data: st.DataObject) 
         if not lists:
             break
         place = data.draw(st.sampled_from(lists))
-    place[data.draw(st.integers(0, len(place) - 1))] = data.draw(junk)
+    place[data.draw(st.integers(0, len(place) - 1))] = data.draw(st.sampled_from(JUNK))
     restored_or_lost(cbor.encode(value))
 
 

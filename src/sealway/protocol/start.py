@@ -112,10 +112,7 @@ def accept(
         NotTrusted: the header names another certificate or bundle than the one proven.
         Malformed: no start header, or a part of it that is reserved.
     """
-    header = envelope.start
-    _refuse_mismatch(header, envelope, me, initiator, one_time)
-    if header is None:
-        raise Malformed("not a start")
+    header = _matching_header(envelope, me, initiator, one_time)
     public = public_x(one_time.scalar) if one_time is not None else None
     digest = transcript_hash(me.domain, initiator, me.bundle, header, public)
     agreements = [
@@ -174,9 +171,10 @@ def _refuse_impossible(mine: ProvenBundle, peer: ProvenBundle) -> None:
         raise LocalMisuse("an endpoint cannot begin a session with itself")
 
 
-def _refuse_mismatch(
-    header: StartHeader | None, envelope: Envelope, me: OwnKeys, initiator: ProvenBundle, one_time: OneTimeSecret | None
-) -> None:
+def _matching_header(
+    envelope: Envelope, me: OwnKeys, initiator: ProvenBundle, one_time: OneTimeSecret | None
+) -> StartHeader:
+    header = envelope.start
     if header is None:
         raise Malformed("not a start")
     if envelope.alg != SUITE_1.cose_alg or header.ml_kem is not None:
@@ -187,3 +185,4 @@ def _refuse_mismatch(
         raise NotAuthentic("a start from this very endpoint")
     if header.one_time != (one_time.index if one_time is not None else None):
         raise LocalMisuse("the start names another one-time key than the one at hand")
+    return header
