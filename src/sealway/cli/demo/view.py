@@ -82,13 +82,15 @@ def _four_views(sighting: Sighting | None) -> RenderableType:
 
 
 def _view(title: str, text: str, style: str) -> RenderableType:
-    return Panel(Text(_cut(text), style=style), title=title, title_align="left", border_style=style, height=6)
+    return Panel(
+        Text(_cut(text), style=style, overflow="fold"), title=title, title_align="left", border_style=style, height=6
+    )
 
 
 def _outside(seen: dict[str, Any]) -> str:
     facts = ", ".join(f"{key} {seen[key]}" for key in ("suite", "kid", "number", "message_bytes"))
-    extras = " and ".join(name for name in ("start", "opener") if seen[name]) or "nothing else"
-    return f"{facts}; {extras}\n{seen['hex']}"
+    extras = "".join(f", with {name}" for name in ("start", "opener") if seen[name])
+    return f"{facts}{extras}\n{seen['hex']}"
 
 
 def _cut(text: str) -> str:
