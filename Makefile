@@ -2,6 +2,7 @@
 #   make demo ARGS="--devices 5"   the product at work on this computer
 #   make test                      all tests, with branch coverage
 #   make check                     formatter, linter, types, import contracts, documents
+#   make bench                     what it costs, beside what the same work costs without it
 # They make the environment first (in .venv, once). PYTHON=python3.12 chooses the interpreter.
 
 ARGS ?=
@@ -11,7 +12,7 @@ BIN  := $(VENV)/bin
 COVERED := wire identity protocol
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime demo test check format clean
+.PHONY: help setup setup-runtime demo test check bench format clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -35,6 +36,9 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/contracts tests/docs
+
+bench: setup
+	@$(BIN)/python -m bench.run $(ARGS)
 
 format: setup
 	$(BIN)/ruff check --fix .
