@@ -7,6 +7,7 @@ import random as rng
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 from unittest import mock
 
 from sealway.crypto.keys import generate_scalar, public_x
@@ -88,14 +89,14 @@ class End:
         return clone
 
 
-def ends(seed: int = 0, **policy: int | float) -> tuple[End, End]:
+def ends(seed: int = 0, **policy: Any) -> tuple[End, End]:
     """Return both ends of a fresh pair, with these policy values changed."""
     random = rng.Random(seed).randbytes
     first, second = pair(random, replace(DEFAULT_POLICY, **policy))
     return End(first, random), End(second, random)
 
 
-def talking(seed: int = 0, **policy: int | float) -> tuple[End, End]:
+def talking(seed: int = 0, **policy: Any) -> tuple[End, End]:
     """Return ends in the steady state: both have chains, both have had them acknowledged."""
     a, b = ends(seed)
     b.open(a.seal())

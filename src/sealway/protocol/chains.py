@@ -11,18 +11,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sealway.errors import GapTooLarge, NotAuthentic, Replayed
-from sealway.wire.header import Opener
 from sealway.protocol import schedule
 from sealway.protocol.policy import Policy
+from sealway.wire.header import Opener
 
 
 class Contradicts(NotAuthentic):
-    """An opener that contradicts what is known and cannot be verified: forged, or a copy of the peer's state made it."""
+    """An opener that contradicts what is known and cannot be verified: forged, or made by a copy of the peer's state."""
 
 
 @dataclass(slots=True, repr=False)
 class Chain:
-    """A run of numbers under one hash chain, named by its first number. ``key`` is None once the next chain is known."""
+    """A run of numbers under one hash chain, named by its first. ``key`` is None once the next chain is known."""
 
     first: int
     j: int
@@ -91,7 +91,7 @@ class Step:
 
 
 def find_named(epochs: list[Epoch], opener: Opener) -> Epoch | None:
-    """Return the known epoch that an opener speaks of: by x, else the newest that starts at or before S. None if unknown."""
+    """Return the known epoch that an opener speaks of: by x (None if unknown), else the newest at or before S."""
     if opener.x is not None:
         return next((e for e in epochs if e.x == opener.x), None)
     started = [e for e in epochs if e.first <= opener.chain_first]
@@ -137,7 +137,9 @@ def on_new_epoch(step: Step, opener: Opener, number: int, policy: Policy, before
     return _renewed(found, new_epoch=True, root=step.root, roots=found.roots)
 
 
-def on_reseed(epoch: Epoch, opener: Opener, number: int, policy: Policy, before: Chain | None, spent: int = 0) -> Candidate:
+def on_reseed(
+    epoch: Epoch, opener: Opener, number: int, policy: Policy, before: Chain | None, spent: int = 0
+) -> Candidate:
     """Return the candidate for an opener with a reseed (j, salt) of a known epoch."""
     j, salt = opener.reseed or (0, b"")
     known = next((c for c in epoch.chains if c.j == j), None)
@@ -173,7 +175,9 @@ def _distance(before: Chain | None, first: int) -> int:
     return max(0, first - before.next) if before is not None and before.key is not None else 0
 
 
-def _walk(epoch: Epoch, chain: Chain, number: int, policy: Policy, *, start: int, key: bytes, spent: int = 0) -> Candidate:
+def _walk(
+    epoch: Epoch, chain: Chain, number: int, policy: Policy, *, start: int, key: bytes, spent: int = 0
+) -> Candidate:
     distance = number - start
     _refuse_far(distance + spent, policy)
     keep_from = max(start, number - policy.skipped)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Freshness of commands without a clock: a command names a message that the device sealed not long ago.
 
-Invariant: a command is fresh only if it names a message that this very device sealed in this session since its last boot,
-by number and tag, no longer ago than the command's own limit and the scope's cap. spec/session.md, "Freshness".
+Invariant: a command is fresh only if it names a message that this very device sealed in this session since its last
+boot, by number and tag, no longer ago than the command's own limit and the scope's cap. spec/session.md, "Freshness".
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import hmac
 
 from sealway.errors import Stale
-from sealway.wire.message import Freshness
 from sealway.protocol.sentlog import SentLog, Uptime
+from sealway.wire.message import Freshness
 
 
 def check_fresh(freshness: Freshness | None, log: SentLog, now: Uptime, *, cap_ms: int) -> int:

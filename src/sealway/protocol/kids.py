@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Identifiers by which an endpoint finds its sessions and bundles: short, random, one namespace. spec/session.md, "kid"."""
+"""Identifiers by which an endpoint finds its sessions and bundles: short, random, one namespace. spec/session.md."""
 
 from __future__ import annotations
 

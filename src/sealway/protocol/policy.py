@@ -57,7 +57,7 @@ class Policy:
 
     @property
     def window(self) -> int:
-        """Unacknowledged numbers at which a sender stops (three quarters of the walk, so that the peer can always follow)."""
+        """Unacknowledged numbers at which a sender stops: three quarters of the walk, so that the peer can follow."""
         return self.walk * 3 // 4
 
 

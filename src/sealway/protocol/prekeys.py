@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prekey bundles: what an endpoint publishes so that anyone of its domain can begin a session with it while it sleeps.
 
-Invariants: a one-time key serves one start and is deleted in the transaction that accepts it; private halves of one-time
-keys live as long as their bundle's signed prekey. spec/session.md, "Prekeys".
+Invariants: a one-time key serves one start and is deleted in the transaction that accepts it; private halves of
+one-time keys live as long as their bundle's signed prekey. spec/session.md, "Prekeys".
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def make_prekeys(random: Random, *, count: int = ONE_TIME_KEYS) -> PrekeySecrets
 
 
 def bundle_claims(
-    secrets: PrekeySecrets, *, bundle_id: bytes, name: Name, mailbox: MailboxAddress, sequence: int, agreement_key: bytes, now_s: int
+    secrets: PrekeySecrets, *, bundle_id: bytes, name: Name, mailbox: MailboxAddress, sequence: int,
+    agreement_key: bytes, now_s: int,
 ) -> tuple[BundleClaims, tuple[bytes, ...]]:  # fmt: skip
     """Return what is to be signed, and the public one-time keys in index order.
 

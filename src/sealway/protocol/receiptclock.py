@@ -47,7 +47,7 @@ class ReceiptClock:
         self.due_ms, self.waiting, self.quiet, self.sent_ms = None, 0, 0, now_ms
         known = RangeSet(self.listed)
         for first, last in listed:
-            for part in known.outside(first, last):  # what was listed before keeps its time, whatever the ranges are now
+            for part in known.outside(first, last):  # what was listed before keeps its time, however ranges merge
                 self.listed[part] = now_ms
 
     def bare_at(self, policy: Policy) -> int | None:
@@ -60,7 +60,7 @@ class ReceiptClock:
         return min(at) if at else None
 
     def rides(self, now_ms: int, policy: Policy, *, response: bool) -> bool:
-        """Say whether a message sealed now should carry the receipt. A response always does, if there is something to say."""
+        """Say whether a message sealed now carries the receipt. A response does whenever there is something to say."""
         at = self.bare_at(policy)
         many = self.waiting + self.quiet >= policy.ack_every
         return self.due_ms is not None or many or (at is not None and at <= now_ms) or (response and self.waiting > 0)

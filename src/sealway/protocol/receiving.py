@@ -8,14 +8,26 @@ spec/session.md, "Chains" and "Receipts".
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from sealway.errors import GapTooLarge, PeerForked, Replayed
-from sealway.wire.header import Opener
-from sealway.wire.message import Receipt
 from sealway.protocol import schedule
-from sealway.protocol.chains import Candidate, Chain, Contradicts, Epoch, Step, find_named, find_unnamed, on_chain, on_new_epoch, on_reseed
+from sealway.protocol.chains import (
+    Candidate,
+    Chain,
+    Contradicts,
+    Epoch,
+    Step,
+    find_named,
+    find_unnamed,
+    on_chain,
+    on_new_epoch,
+    on_reseed,
+)
 from sealway.protocol.policy import Policy
 from sealway.protocol.ranges import Range, RangeSet
+from sealway.wire.header import Opener
+from sealway.wire.message import Receipt
 
 RECEIPT_RANGES = 8
 
@@ -91,7 +103,7 @@ class Receiving:
             raise GapTooLarge("too many separate gaps")
 
     def _plausible(self, found: Candidate, number: int) -> None:
-        """The chains of a direction are ordered by (epoch, j): a new one must fit between its neighbours' first numbers.
+        """The chains of a direction are ordered by (epoch, j): a new one must fit between its neighbours.
 
         Its numbers end before the next chain begins, or a copy that seals on with an older epoch could use them again.
         """
@@ -138,9 +150,9 @@ class Receiving:
             self._evict(policy)
 
     def _close_superseded(self, policy: Policy) -> None:
-        """Where the next chain's first number is known, turn what is left of a chain into skipped keys and forget its key."""
+        """Where the next chain is known, turn what is left of a chain into skipped keys and forget its key."""
         ordered = [c for e in self.epochs for c in e.chains]
-        for chain, following in zip(ordered, ordered[1:], strict=False):
+        for chain, following in pairwise(ordered):
             if chain.key is not None:
                 keep_from = max(chain.next, following.first - policy.skipped)
                 if keep_from > chain.next:
@@ -227,9 +239,9 @@ class Receiving:
             self.gone.add(first, last)
 
     def _tidy(self) -> None:
-        """Once nothing is missing, what moved from void numbers has arrived: they need not be told from opened ones any more.
+        """Once nothing is missing, what moved from void numbers has arrived: they count as opened from now on.
 
-        Nor is anything wanted of reseeds that were jumped over; without their roots a late message of theirs is a replay.
+        Nor is anything wanted of reseeds that were jumped over: without their roots their late messages are replays.
         This comes before the next message is noted, so whoever handled the last one could still ask ``was_opened``.
         """
         if self.void and not self.missing():
@@ -269,7 +281,7 @@ class Receiving:
                     self.gone.add(number)
         del self.epochs[:count]
 
-    # receipts ----------------------------------------------------------------------------------------------------------
+    # receipts --------------------------------------------------------------------------------------------------
     def receipt(self) -> Receipt | None:
         """Return what this end has opened, as a receipt; None before the first message.
 

@@ -14,10 +14,10 @@ from sealway.crypto.keys import agree, generate_scalar, public_x
 from sealway.crypto.ports import Random
 from sealway.crypto.secret import Secret
 from sealway.errors import LocalMisuse, PeerForked, StateLost
-from sealway.wire.header import Opener
-from sealway.wire.message import Receipt
 from sealway.protocol import schedule
 from sealway.protocol.ranges import Range, RangeSet
+from sealway.wire.header import Opener
+from sealway.wire.message import Receipt
 
 HIGHEST_NUMBER = 2**32 - 1
 SALT_LENGTH = 16
@@ -152,7 +152,9 @@ class Sending:
                 hint="this state directory is older than one that was in use",
             )
         if tag is not None and tag != receipt.tag:
-            raise StateLost("the peer acknowledges another message under this number", hint="two copies of this state were in use")
+            raise StateLost(
+                "the peer acknowledges another message under this number", hint="two copies of this state were in use"
+            )
         if carried_by > self.highest_acked_in:
             fallen = receipt.number < self.highest_acked
         else:  # an earlier message that comes late

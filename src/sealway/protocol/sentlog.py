@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an end remembers of its own sealed messages: the tag (to check receipts) and when it sealed (to check freshness).
+"""What an end remembers of its own sealed messages: the tag (for receipts) and when it sealed (for freshness).
 
 Times are of a clock that runs on while the machine sleeps and that starts anew at a reboot (CLOCK_BOOTTIME), with the
 boot's identity beside it: a killed process is not a reboot.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A session between two ends: seals, opens, steps, acknowledges. Pure: bytes, values, time and randomness in; bytes and values out.
+"""A session between two ends: seals, opens, steps, acknowledges. Pure: time and randomness are arguments.
 
-Invariants: one key and nonce per message; nothing changes before a tag has verified; what was opened once is never opened
-again; after ``stopped`` is set the session neither seals nor opens. After any exception of ``seal`` the session must be
+Invariants: one key and nonce per message; nothing changes before a tag has verified; what was opened once is never
+opened again; after ``stopped`` is set the session neither seals nor opens. After any exception of ``seal`` the session must be
 dropped and restored from its last snapshot. spec/session.md.
 """
 
@@ -27,9 +27,6 @@ from sealway.errors import (
     SealwayError,
     StateLost,
 )
-from sealway.wire.envelope import Envelope, enc_structure, nonce, protected_bytes
-from sealway.wire.header import Claims, Opener, StartHeader
-from sealway.wire.message import CODE_EMPTY, FirstIdentity, Freshness, Message, Receipt
 from sealway.protocol import schedule
 from sealway.protocol.allowance import Allowance, frugal
 from sealway.protocol.chains import Candidate, Contradicts, Epoch, Step
@@ -40,6 +37,9 @@ from sealway.protocol.receiptclock import ReceiptClock
 from sealway.protocol.receiving import Receiving
 from sealway.protocol.sending import Acknowledgement, Sending
 from sealway.protocol.sentlog import SentLog, SentRecord, Uptime
+from sealway.wire.envelope import Envelope, enc_structure, nonce, protected_bytes
+from sealway.wire.header import Claims, Opener, StartHeader
+from sealway.wire.message import CODE_EMPTY, FirstIdentity, Freshness, Message, Receipt
 
 VOID_RANGES = 64
 _STEP_COST = 64  # what an agreement costs, in chain steps
@@ -192,7 +192,7 @@ class Session:
             self.send.must_reseed = True
 
     def reference(self, max_age_s: int) -> Freshness | None:
-        """Return a freshness reference for a command: the newest message opened, and the age allowed; None before the first."""
+        """Return a command's freshness reference: the newest message opened, and the age allowed; None before the first."""
         number = self.receive.highest
         return Freshness(number, self.receive.marks[number], max_age_s) if number >= 0 else None
 
@@ -233,7 +233,7 @@ class Session:
             self._suspect_fork(refused.message, now_ms)
             raise
         except NotAuthentic:
-            if number in self.receive.closed:  # its chain is forgotten, but it was opened: the peer has not heard of that yet
+            if number in self.receive.closed:  # its chain is forgotten, and the peer has not heard that it was opened
                 raise Replayed("this number was opened before") from None
             raise
         except GapTooLarge:
@@ -242,7 +242,7 @@ class Session:
             raise RateLimited("too many failed opens that were costly") from None
 
     def _peer_step(self, opener: Opener | None, *, affordable: bool) -> Step | None:
-        """Derive the step that an unknown x would be. Only the holder of the turn may step, so at most one x is possible."""
+        """Derive the step that an unknown x would be. Only the holder of the turn may step: one x at most is possible."""
         if opener is None or opener.x is None or opener.epoch_first is None:
             return None
         if any(epoch.x == opener.x for epoch in self.receive.epochs):
@@ -329,6 +329,7 @@ class Session:
             news = self.send.acknowledge(receipt, number, self.log.tag_of(receipt.number))
         except (StateLost, PeerForked) as fatal:
             self.stopped = fatal.message
+            self.receive.void.add(number)  # not handed out: when it moves to another session it is no repetition
             raise
         if self.send.void:
             self.clock.due(now_ms)  # the peer waits for what will not come: tell it, before it reports that as missing

@@ -58,11 +58,11 @@ def _session(fields: list[Any], log: SentLog, policy: Policy) -> Session:
     if version != VERSION:
         raise StateLost(f"a stored session has version {version}; this program reads version {VERSION}")
     send, receive, start, announce, stepped, since, clock, heard, silence, told, failed, stopped = rest
-    session = Session(
-        digest, peer, initiator, root, my_turn, peer_x, kid_in, kid_out, created, _to_sending(send), _to_receiving(receive),
-        log, _to_start(start), announce, stepped, since, _to_clock(clock), heard, silence, told, failed, stopped, policy,
+    return Session(
+        digest, peer, initiator, root, my_turn, peer_x, kid_in, kid_out, created,
+        _to_sending(send), _to_receiving(receive), log, _to_start(start), announce, stepped, since,
+        _to_clock(clock), heard, silence, told, failed, stopped, policy,
     )  # fmt: skip
-    return session
 
 
 def _sending(send: Sending) -> list[Any]:
@@ -127,7 +127,8 @@ def _clock(clock: ReceiptClock) -> list[Any]:
 
 def _to_clock(fields: list[Any]) -> ReceiptClock:
     due, waiting, quiet, waiting_ms, sent, listed = fields
-    return ReceiptClock(due, waiting, quiet, waiting_ms, sent, {(first, last): since - 1 for first, last, since in listed})
+    since = {(first, last): at - 1 for first, last, at in listed}
+    return ReceiptClock(due, waiting, quiet, waiting_ms, sent, since)
 
 
 def _ranges(numbers: RangeSet) -> list[int]:

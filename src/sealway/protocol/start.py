@@ -2,8 +2,8 @@
 """Beginning a session with one message to a peer that may be asleep: X3DH over the peer's signed bundle.
 
 Invariants: an initiator agrees only with a bundle that was proven to be the peer's; a responder creates a session only
-after its first envelope has opened and the initiator's signature over the transcript has verified; both ends derive from
-the whole transcript, so neither can be led to think of another peer, bundle, suite or domain. spec/session.md, "Start".
+after its first envelope has opened and the initiator's signature over the transcript has verified; both ends derive
+from the whole transcript, so neither can be led to think of another peer, bundle, suite or domain. spec/session.md.
 X3DH: Signal's specification, revision 1, §3; PQXDH's ML-KEM part is reserved (the header's last field is null).
 """
 
@@ -57,7 +57,8 @@ class OwnKeys:
 
 
 def start(
-    me: OwnKeys, peer: ProvenBundle, signer: Signer, *, receive_kid: bytes, newest: bytes, now_ms: int, random: Random, policy: Policy
+    me: OwnKeys, peer: ProvenBundle, signer: Signer, *, receive_kid: bytes, newest: bytes, now_ms: int,
+    random: Random, policy: Policy,
 ) -> Session:  # fmt: skip
     """Begin a session as its initiator; the first message sealed with it carries the start.
 
@@ -85,7 +86,7 @@ def start(
     if one_time is not None:
         agreements.append(agree(ephemeral, one_time.key))
     keys = schedule.start_keys(b"".join(a.reveal() for a in agreements), digest)
-    # The ephemeral key is the first x: the start is epoch 0's opener with S = 0, and its sender counts as having stepped.
+    # The ephemeral key is the first x: the start is epoch 0's opener with S = 0, and its sender has stepped.
     epoch = SendingEpoch(header.ephemeral, ephemeral, 0, keys.reseed_root, keys.chain, 0)
     return Session(
         digest, str(peer.credential.name), True, keys.root, False, b"", receive_kid, peer.claims.bundle_id, now_ms,
@@ -125,8 +126,8 @@ def accept(
     keys = schedule.start_keys(b"".join(a.reveal() for a in agreements), digest)
     epoch = Epoch(header.ephemeral, 0, keys.reseed_root, chains=[Chain(0, 0, b"", 0, keys.chain)])
     session = Session(
-        digest, str(initiator.credential.name), False, keys.root, True, header.ephemeral, receive_kid, header.receive_kid,
-        now_ms, Sending(), Receiving([epoch]), SentLog(), announce_kid=True, stepped_ms=now_ms, policy=policy,
+        digest, str(initiator.credential.name), False, keys.root, True, header.ephemeral, receive_kid,
+        header.receive_kid, now_ms, Sending(), Receiving([epoch]), SentLog(), announce_kid=True, stepped_ms=now_ms, policy=policy,
     )  # fmt: skip
     opened = session.open(envelope, now_ms=now_ms)
     _check_signature(opened, digest, initiator)
