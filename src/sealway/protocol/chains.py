@@ -17,7 +17,7 @@ from sealway.wire.header import Opener
 
 
 class Contradicts(NotAuthentic):
-    """An opener that contradicts what is known and cannot be verified: forged, or made by a copy of the peer's state."""
+    """An opener that contradicts what is known and cannot be verified: forged, or a copy of the peer made it."""
 
 
 @dataclass(slots=True, repr=False)

@@ -2,7 +2,7 @@
 """A session between two ends: seals, opens, steps, acknowledges. Pure: time and randomness are arguments.
 
 Invariants: one key and nonce per message; nothing changes before a tag has verified; what was opened once is never
-opened again; after ``stopped`` is set the session neither seals nor opens. After any exception of ``seal`` the session must be
+opened again; after ``stopped`` is set the session neither seals nor opens. After any exception of ``seal`` it must be
 dropped and restored from its last snapshot. spec/session.md.
 """
 
@@ -192,7 +192,7 @@ class Session:
             self.send.must_reseed = True
 
     def reference(self, max_age_s: int) -> Freshness | None:
-        """Return a command's freshness reference: the newest message opened, and the age allowed; None before the first."""
+        """Return a command's freshness reference: the newest message opened, and the age allowed; None before any."""
         number = self.receive.highest
         return Freshness(number, self.receive.marks[number], max_age_s) if number >= 0 else None
 
@@ -242,7 +242,7 @@ class Session:
             raise RateLimited("too many failed opens that were costly") from None
 
     def _peer_step(self, opener: Opener | None, *, affordable: bool) -> Step | None:
-        """Derive the step that an unknown x would be. Only the holder of the turn may step: one x at most is possible."""
+        """Derive the step that an unknown x would be. Only the holder of the turn may step: one x is possible."""
         if opener is None or opener.x is None or opener.epoch_first is None:
             return None
         if any(epoch.x == opener.x for epoch in self.receive.epochs):

@@ -127,7 +127,8 @@ def accept(
     epoch = Epoch(header.ephemeral, 0, keys.reseed_root, chains=[Chain(0, 0, b"", 0, keys.chain)])
     session = Session(
         digest, str(initiator.credential.name), False, keys.root, True, header.ephemeral, receive_kid,
-        header.receive_kid, now_ms, Sending(), Receiving([epoch]), SentLog(), announce_kid=True, stepped_ms=now_ms, policy=policy,
+        header.receive_kid, now_ms, Sending(), Receiving([epoch]), SentLog(), announce_kid=True, stepped_ms=now_ms,
+        policy=policy,
     )  # fmt: skip
     opened = session.open(envelope, now_ms=now_ms)
     _check_signature(opened, digest, initiator)
