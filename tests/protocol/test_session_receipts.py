@@ -394,9 +394,7 @@ def test_a_late_void_message_of_an_unknown_reseed_is_no_fork() -> None:
     assert not b.session.receive.missing()
     with pytest.raises(Replayed):
         b.open(late)
-    b.open(a.seal())  # void numbers are told from opened ones no longer
-    with pytest.raises(Replayed):
-        b.open(late)
+    assert not b.session.receive.was_opened(late.number)
     assert b.session.stopped is None
 
 
@@ -428,9 +426,8 @@ def test_void_ranges_are_bounded() -> None:
     receive = Receiving(closed=RangeSet([(0, 0), (100, 100)]), marks={0: b"aaaa", 100: b"bbbb"})
     for number in range(2, 60, 3):
         receive.drop(((number, number),), 100, replace(DEFAULT_POLICY, void_ranges=4))
-    assert len(receive.void) == 4
-    assert receive.void.highest == 59
-    assert 2 in receive.closed
+    assert list(receive.void) == [(2, 2), (5, 5), (8, 8), (11, 11)]
+    assert 14 not in receive.closed  # receipts go on listing it
 
 
 # what is reported ----------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ class Policy:
     gap_ranges: int = 1_024
     """Separate gaps that a receiving direction may have."""
     void_ranges: int = 4_096
-    """Separate ranges of numbers remembered as void, the newest; of older ones only that they are not waited for."""
+    """Separate ranges of void numbers that a receiving direction may have."""
     chains: int = 4_096
     """Chains remembered in a receiving direction."""
     epochs: int = 64

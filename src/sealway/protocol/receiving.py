@@ -128,7 +128,6 @@ class Receiving:
 
     def take(self, found: Candidate, number: int, tag: bytes, now_ms: int, policy: Policy) -> None:
         """Take over a candidate whose key has opened its envelope and which ``check`` has passed."""
-        self._tidy()
         if found.new_epoch:
             if self.epochs:
                 self.epochs[-1].superseded_ms = now_ms
@@ -184,12 +183,15 @@ class Receiving:
     def drop(self, void: tuple[Range, ...], below: int, policy: Policy) -> None:
         """Stop waiting for numbers that the peer says will not come again; only those below the message that says so.
 
-        What would leave more separate gaps than the policy allows is passed over; receipts go on listing it.
+        What would be more than the policy allows is passed over, and receipts go on listing it: in the end the peer,
+        whose acknowledgements do not get on, begins a new session. (To forget what was void would be wrong: it would
+        count as opened, and what moved from there to another session as a repetition.)
         """
         for first, last in void:
             last = min(last, below - 1)
             lonely = not self.closed.touches(first - 1, last + 1)
-            if first > last or (lonely and len(self.closed) >= policy.gap_ranges):
+            full = len(self.void) >= policy.void_ranges or (lonely and len(self.closed) >= policy.gap_ranges)
+            if first > last or full:
                 continue
             for low, high in self.closed.gaps(last + 1):
                 if high >= first:
@@ -198,8 +200,6 @@ class Receiving:
             self.gone.remove(first, last)
             self._forget_keys(first, last)
             self._keep_highest_mark(first)
-        for first, last in list(self.void)[: max(0, len(self.void) - policy.void_ranges)]:
-            self.void.remove(first, last)
 
     # bounds ----------------------------------------------------------------------------------------------------------
     def missing(self) -> list[Range]:
@@ -237,17 +237,6 @@ class Receiving:
                 break
             self._forget_keys(first, last)
             self.gone.add(first, last)
-
-    def _tidy(self) -> None:
-        """Once nothing is missing, what moved from void numbers has arrived: they count as opened from now on.
-
-        Nor is anything wanted of reseeds that were jumped over: without their roots their late messages are replays.
-        This comes before the next message is noted, so whoever handled the last one could still ask ``was_opened``.
-        """
-        if self.void and not self.missing():
-            self.void = RangeSet()
-            for epoch in self.epochs:
-                epoch.skipped_roots.clear()
 
     def _evict_roots(self, policy: Policy) -> None:
         """Without its root a reseed that was jumped over cannot be opened: all that is missing around it is gone."""

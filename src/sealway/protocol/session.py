@@ -37,7 +37,7 @@ from sealway.protocol.receiptclock import ReceiptClock
 from sealway.protocol.receiving import Receiving
 from sealway.protocol.sending import Acknowledgement, Sending
 from sealway.protocol.sentlog import SentLog, SentRecord, Uptime
-from sealway.wire.envelope import Envelope, enc_structure, nonce, protected_bytes
+from sealway.wire.envelope import Envelope, assemble, enc_structure, nonce, protected_bytes, tag_prefix
 from sealway.wire.header import Claims, Opener, StartHeader
 from sealway.wire.message import CODE_EMPTY, FirstIdentity, Freshness, Message, Receipt
 
@@ -144,15 +144,12 @@ class Session:
         )
         key, base_iv = schedule.split(secret)
         ciphertext = SUITE_1.aead(key).encrypt(nonce(base_iv, number), plaintext, enc_structure(protected))
-        envelope = Envelope(
-            self.kid_out, number, ciphertext, claims=claims, start=start.header if start else None, opener=opener
-        )
+        envelope, tag = assemble(protected, ciphertext), tag_prefix(SUITE_1.cose_alg, ciphertext)
         if bare:
             self.send.give_up(number, number)
-        tag = envelope.tag_prefix
         self.log.add(number, SentRecord(tag, uptime, now_ms))
         self.since_step += 1
-        return Sealed(number, envelope.encode(), tag, len(plaintext), kept=not bare)
+        return Sealed(number, envelope, tag, len(plaintext), kept=not bare)
 
     def _step_if_due(self, now_ms: int, random: Random, *, bare: bool) -> None:
         policy = self.policy
@@ -174,6 +171,8 @@ class Session:
         if receipt is not None:
             self.clock.sent(now_ms, receipt.missing + receipt.gone)
         void = tuple(self.send.void)[:VOID_RANGES]
+        if not message.has_control and receipt is None and self.start is None and not void and not self.announce_kid:
+            return message  # the common case: there is nothing to say
         for first, last in void:
             self.send.void.remove(first, last)  # told once; a later receipt that still lists them brings them back
         start = self.start
