@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
 from bench.measure import Pair, Subject, cpu_each
 from sealway.crypto.suites import SUITE_1
+from sealway.protocol.policy import DEFAULT_POLICY
 from sealway.protocol.session import Session
 from sealway.wire.envelope import Envelope
 from sealway.wire.message import CODE_POST, Message
@@ -27,6 +28,15 @@ MESSAGES = 500
 def reading(size: int) -> Message:
     """Return a message as the SDK makes it, with a payload of ``size`` bytes."""
     return Message(CODE_POST, ("readings",), payload=bytes(size), sent_at=START_MS)
+
+
+def running() -> tuple[End, End]:
+    """Return two ends as a stream of readings leaves them: a ratchet step was taken, and a receipt has covered it."""
+    sender, receiver = talking()
+    for _ in range(2 * DEFAULT_POLICY.step_after_messages):
+        receiver.open(sender.seal())
+    sender.open(receiver.receipt())
+    return sender, receiver
 
 
 def seal_all(sender: End, messages: list[Message]) -> list[bytes]:
@@ -58,7 +68,7 @@ def _sealing(size: int) -> Iterator[Pair]:
     messages, plaintexts, aad = [reading(size)] * MESSAGES, [reading(size).encode()] * MESSAGES, _sample(size).aad
 
     def subject() -> float:
-        sender, _ = talking()
+        sender, _ = running()
         return cpu_each(lambda: seal_all(sender, messages), MESSAGES)
 
     yield Pair(subject, lambda: cpu_each(lambda: _floor(plaintexts, aad, opening=False), MESSAGES))
@@ -70,7 +80,7 @@ def _opening(size: int) -> Iterator[Pair]:
     ciphers = _floor([reading(size).encode()] * MESSAGES, aad, opening=False)
 
     def subject() -> float:
-        sender, receiver = talking()
+        sender, receiver = running()
         envelopes = seal_all(sender, messages)
         sessions = {receiver.session.kid_in: receiver.session}
         return cpu_each(lambda: _open_all(sessions, envelopes), MESSAGES)
@@ -79,7 +89,10 @@ def _opening(size: int) -> Iterator[Pair]:
 
 
 def _sample(size: int) -> Envelope:
-    return Envelope.decode(seal_all(talking()[0], [reading(size)])[0])
+    envelope = Envelope.decode(seal_all(running()[0], [reading(size)])[0])
+    if envelope.opener is not None:
+        raise ValueError("this is not the steady state")
+    return envelope
 
 
 SUBJECTS = (

@@ -89,8 +89,7 @@ class Envelope:
     @property
     def tag_prefix(self) -> bytes:
         """The first 4 bytes of the AEAD's tag: how a receipt or a freshness reference names this envelope."""
-        start = len(self.ciphertext) - TAG_BYTES[self.alg]
-        return self.ciphertext[start : start + 4]
+        return tag_prefix(self.alg, self.ciphertext)
 
     def encode(self) -> bytes:
         """Return the envelope's bytes. Raises TooLarge above MAX_ENVELOPE_BYTES."""
@@ -129,6 +128,12 @@ def nonce(base_iv: bytes, number: int) -> bytes:
     """Return Base IV XOR the left-padded Partial IV (RFC 9052 §3.1). ``base_iv`` has the nonce's length, 12 or 13."""
     size = len(base_iv)
     return (int.from_bytes(base_iv, "big") ^ number).to_bytes(size, "big")
+
+
+def tag_prefix(alg: int, ciphertext: bytes) -> bytes:
+    """Return the first 4 bytes of the AEAD's tag, which ends the ciphertext."""
+    start = len(ciphertext) - TAG_BYTES[alg]
+    return ciphertext[start : start + 4]
 
 
 def assemble(protected: bytes, ciphertext: bytes) -> bytes:

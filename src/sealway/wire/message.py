@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from sealway.errors import Malformed, TooLarge
@@ -80,11 +81,16 @@ class Message:
             raise Malformed("Uri-Path: a segment of . or ..")
         if not isinstance(self.payload, bytes):
             raise Malformed("payload: bytes expected")
-        for name, check in _CHECKS.items():
-            value = getattr(self, name)
+        for check, value in zip(_CHECKS.values(), _checked_fields(self), strict=True):
             if value is not None:
                 check(value)
-        shape.ranges(self.void, "void", MAX_VOID_RANGES)
+        if self.void != ():
+            shape.ranges(self.void, "void", MAX_VOID_RANGES)
+
+    @property
+    def has_control(self) -> bool:
+        """Whether it has any of the options that a session adds: receipt, void, kid, start."""
+        return self.void != () or any(value is not None for value in _control_fields(self))
 
     def encode(self) -> bytes:
         """Return the plaintext to be sealed. Raises TooLarge above MAX_MESSAGE_BYTES."""
@@ -142,6 +148,8 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "receive_kid": lambda value: shape.bstr(value, "Receive-Kid", 1, 8),
     "grant": lambda value: shape.bstr(value, "Grant", 1, MAX_GRANT_BYTES),
 }
+_checked_fields = attrgetter(*_CHECKS)
+_control_fields = attrgetter("receipt", "receive_kid", "start_signature", "newest_session")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +183,7 @@ _SINGLE = (  # ascending, all above Uri-Query
     _Option(options.VOID, "void", encode_void, decode_void),
     _Option(options.GRANT, "grant", _opaque, _opaque),
 )
+_single_fields = attrgetter(*(option.field for option in _SINGLE))
 _CONTENT_FORMAT = _Option(options.CONTENT_FORMAT, "content_format", options.encode_uint, _uint_of(2))
 _BY_NUMBER = {option.number: option for option in (*_SINGLE, _CONTENT_FORMAT)}
 _SEGMENTS = {options.URI_PATH: "path", options.URI_QUERY: "query"}
@@ -185,8 +194,7 @@ def _options_of(message: Message) -> Iterator[tuple[int, bytes]]:
     if message.content_format is not None:
         yield options.CONTENT_FORMAT, options.encode_uint(message.content_format)
     yield from ((options.URI_QUERY, segment.encode()) for segment in message.query)
-    for option in _SINGLE:
-        value = getattr(message, option.field)
+    for option, value in zip(_SINGLE, _single_fields(message), strict=True):
         if value is not None and value != ():
             yield option.number, option.encode(value)
 

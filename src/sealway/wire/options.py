@@ -97,15 +97,15 @@ def _nibble(value: int) -> tuple[int, bytes]:
 
 
 def _read_head(data: bytes, at: int) -> tuple[int, int, int]:
-    first = data[at]
-    delta, at = _extended(data, at + 1, first >> 4)
-    length, at = _extended(data, at, first & 0x0F)
+    delta, length, at = data[at] >> 4, data[at] & 0x0F, at + 1
+    if delta >= 13:
+        delta, at = _extended(data, at, delta)
+    if length >= 13:
+        length, at = _extended(data, at, length)
     return delta, length, at
 
 
 def _extended(data: bytes, at: int, nibble: int) -> tuple[int, int]:
-    if nibble < 13:
-        return nibble, at
     if nibble == 15:  # reserved (RFC 7252 §3.1)
         raise Malformed("option: reserved delta or length 15")
     size = nibble - 12
