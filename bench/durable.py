@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,12 +18,14 @@ from typing import Any
 
 from bench.measure import Pair, Subject, seconds
 from bench.sealing import reading, running, seal_all
+from sealway.sdk import Device
 from sealway.sdk.endpoint import Endpoint
 from sealway.sdk.schema import SCRIPTS
 from sealway.storage.store import connect, migrate
-from sealway.transports.memory import Honest, MemoryCarrier
+from sealway.transports.memory import Honest, MemoryCarrier, MemoryHub
 from sealway.transports.ports import Deposit, Verdict
-from tests.system.world import World, ready, until
+from sealway.wire.address import Name
+from tests.system.domain import Domain
 
 GROUPS, GROUP = 8, 100
 MESSAGES = GROUPS * GROUP
@@ -52,30 +54,41 @@ class _Run:
         self.state, self.digest = b"", b""
 
     async def send(self, path: Path) -> None:
-        world = World(path, speed=20.0)
-        async with world.device() as meter, world.application() as ops:
-            await ready(meter, ops)
-            await meter.send(world.ops, "readings", b"first")
-            await ops.endpoint.send(world.meter, reading(1))  # the reply that ends the start
-            (held,) = meter.endpoint.sessions.all()
-            await until(lambda: held.session.start is None)
-            await self._group(meter.endpoint, world)  # a ratchet step is taken; then a receipt covers it
-            await until(lambda: held.session.send.opener(x_is_known=False) is None)
-            meter.endpoint.carrier = _NoHop(world.hub, Honest(), needs_consent=False)
-            await self._group(meter.endpoint, world)
+        domain = Domain()
+        hub, one, other = MemoryHub(domain.root_document), domain.member("device", "a"), domain.member("device", "b")
+        async with Device(path / "a", one, hub.carrier()) as a, Device(path / "b", other, hub.carrier()) as b:
+            sender, to = a.endpoint, other.name
+            await asyncio.gather(sender.publisher.published(), b.endpoint.publisher.published())
+            await sender.send(to, reading(64))
+            await b.endpoint.send(one.name, reading(64))  # the reply that ends the start
+            (held,) = sender.sessions.all()
+            await _until(lambda: held.session.start is None)
+            await _group(sender, to)  # a ratchet step is taken; then a receipt covers it
+            await _until(lambda: held.session.send.opener(x_is_known=False) is None)
+            sender.carrier = _NoHop(hub, Honest(), needs_consent=False)
+            await _group(sender, to)
             begun = time.perf_counter()
             for _ in range(GROUPS):
-                await self._group(meter.endpoint, world)
+                await _group(sender, to)
             self.elapsed = time.perf_counter() - begun
-            meter.endpoint.store.read_now(self._keep)
-
-    async def _group(self, endpoint: Endpoint, world: World) -> None:
-        await asyncio.gather(*(endpoint.send(world.ops, reading(64)) for _ in range(GROUP)))
+            sender.store.read_now(self._keep)
 
     def _keep(self, connection: sqlite3.Connection) -> None:
         rows = connection.execute("SELECT * FROM sent ORDER BY number DESC LIMIT ?", (MESSAGES,)).fetchall()
         self.rows = rows[::-1]
         self.state, self.digest = connection.execute("SELECT state, hash FROM sessions").fetchone()
+
+
+async def _group(sender: Endpoint, to: Name) -> None:
+    await asyncio.gather(*(sender.send(to, reading(64)) for _ in range(GROUP)))
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    for _ in range(12_000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise TimeoutError("the session did not come to its steady state in a minute")
 
 
 def _sent() -> _Run:
