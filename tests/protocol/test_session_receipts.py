@@ -20,6 +20,7 @@ from sealway.wire.message import CODE_CHANGED, CODE_EMPTY, CODE_POST, Message, R
 from tests.protocol.session_pair import START_MS, End, ends, header, talking
 
 T_ACK = DEFAULT_POLICY.ack_delay_ms
+SOON = DEFAULT_POLICY.ack_soon_ms
 
 
 def receipt_of(opened: Opened) -> Receipt | None:
@@ -227,7 +228,16 @@ def test_a_start_makes_a_receipt_due_within_t_ack() -> None:
     a, b = ends()
     assert b.session.receipt_at() is None
     b.open(a.seal())
-    assert b.session.receipt_at() == START_MS + T_ACK
+    assert b.session.receipt_at() == START_MS + SOON <= START_MS + T_ACK
+
+
+def test_receipts_by_themselves_go_at_most_once_within_t_ack() -> None:
+    a, b = ends()
+    b.open(a.seal())
+    b.now_ms += SOON
+    b.receipt()
+    b.open(a.seal())  # still with its start header: the receipt has not come
+    assert b.session.receipt_at() == START_MS + SOON + T_ACK
 
 
 def test_a_due_receipt_rides_on_the_next_message() -> None:

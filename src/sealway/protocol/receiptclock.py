@@ -56,7 +56,7 @@ class ReceiptClock:
         if self.waiting >= policy.ack_every:
             at.append(0)
         if self.due_ms is not None:
-            at.append(max(self.due_ms, self.sent_ms) + policy.ack_delay_ms)
+            at.append(max(self.due_ms + policy.ack_soon_ms, self.sent_ms + policy.ack_delay_ms))
         return min(at) if at else None
 
     def rides(self, now_ms: int, policy: Policy, *, response: bool) -> bool:

@@ -282,6 +282,7 @@ class Session:
             raise
         self.receive.take(found, number, tag, now_ms, self.policy)
         if found.new_epoch and found.new_root is not None:
+            self.allowance.spend(-_STEP_COST)  # it was genuine: only failures are to count
             self.root, self.my_turn, self.peer_x = found.new_root, True, found.epoch.x
 
     def _heard(self, envelope: Envelope, found: Candidate, now_ms: int) -> None:
@@ -383,6 +384,7 @@ class Session:
             raise LocalMisuse("too many messages are unacknowledged", hint="wait for the peer, or begin a new session")
 
     def _suspect_fork(self, reason: str, now_ms: int) -> None:
+        self.clock.due(now_ms)  # a peer that goes on with a copy of its state learns it from the receipt
         self._forks_told = [at for at in self._forks_told if now_ms - at < HOUR_MS]
         if len(self._forks_told) < self.policy.fork_events_per_hour:
             self._forks_told.append(now_ms)
