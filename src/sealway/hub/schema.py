@@ -75,4 +75,3 @@ SCRIPTS: Final = (
     END;
     """,
 )
-
