@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole error tree, sorted by culprit, and the one table that maps it to CoAP and HTTP codes.
 
-Messages are written for the person who must act on them: lower case, no full stop, never a secret. ``hint`` says what to
-do next, where there is something to do.
+Messages are written for the person who must act on them: lower case, no full stop, never a secret. ``hint`` says what
+to do next, where there is something to do.
 """
 
 from __future__ import annotations

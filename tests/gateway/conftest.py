@@ -15,7 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from gateway_bench import Bench
+from tests.gateway.gateway_bench import Bench
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Sequence
 
 import pytest
-from gateway_bench import Bench
 
 from sealway.errors import HopRefused, LocalMisuse, NotFound, TransportFailed
 from sealway.gateway.gateway import Gateway, GatewayConfig
@@ -17,6 +16,7 @@ from sealway.gateway.status import gateway_status
 from sealway.transports.coap import CoapCarrier
 from sealway.transports.memory import Honest, MemoryCarrier
 from sealway.transports.ports import Collected, Deposit, Verdict
+from tests.gateway.gateway_bench import Bench
 
 
 def deposits(mailbox: str, envelopes: Sequence[bytes]) -> list[Deposit]:

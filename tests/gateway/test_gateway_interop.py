@@ -8,10 +8,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from gateway_bench import Bench
 
 from sealway.transports.ports import Deposit
 from sealway.wire import carriage
+from tests.gateway.gateway_bench import Bench
 
 pytestmark = pytest.mark.processes
 PROGRAMS = ("coap-client-notls", "coap-client-openssl", "coap-client")

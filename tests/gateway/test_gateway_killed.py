@@ -15,12 +15,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from gateway_bench import Bench
 
 from sealway.errors import TransportFailed
 from sealway.gateway.status import gateway_status
 from sealway.transports.coap import CoapCarrier
 from sealway.transports.ports import Deposit
+from tests.gateway.gateway_bench import Bench
 
 pytestmark = pytest.mark.processes
 SCRIPT = Path(__file__).with_name("gateway_process.py")

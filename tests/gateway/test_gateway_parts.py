@@ -17,7 +17,6 @@ from types import SimpleNamespace
 import pytest
 from aiocoap.message import Message
 from aiocoap.numbers.codes import Code
-from gateway_bench import Bench
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +32,7 @@ from sealway.gateway.uplink import Backoff, Uplink, refused_for_good
 from sealway.gateway.watchers import Watchers
 from sealway.transports.memory import Honest, MemoryCarrier
 from sealway.transports.ports import Collected, Deposit
+from tests.gateway.gateway_bench import Bench
 
 
 def request(code: Code, *, port: int = 1, payload: bytes = b"", **options: object) -> Message:

@@ -15,13 +15,13 @@ from aiocoap import Context
 from aiocoap.message import Message
 from aiocoap.numbers.codes import Code
 from aiocoap.numbers.optionnumbers import OptionNumber
-from gateway_bench import Bench, Running
 
 from sealway.errors import LocalMisuse, RateLimited
 from sealway.gateway.limits import Limits
 from sealway.gateway.status import gateway_status
 from sealway.transports.coap import CoapCarrier
 from sealway.transports.ports import Deposit
+from tests.gateway.gateway_bench import Bench, Running
 
 MAILBOX = "a" * 16
 ENVELOPE, CBOR, SIGN1 = 16, 60, 18

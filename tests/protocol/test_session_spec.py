@@ -101,8 +101,8 @@ P = DEFAULT_POLICY
 BOUNDS = {
     "skipped": P.skipped, "walk": P.walk, "window": P.window, "gaps": P.gap_ranges, "void": P.void_ranges,
     "chains": P.chains, "epochs": P.epochs, "failed-opens": P.failed_opens, "refill": P.failed_walk_refill_per_ms,
-    "step-messages": P.step_after_messages, "step-time": P.step_after_ms, "T-ack": P.ack_delay_ms, "ack-soon": P.ack_soon_ms,
-    "ack-messages": P.ack_every, "ack-time": P.ack_after_ms, "T-missing": P.missing_after_ms,
+    "step-messages": P.step_after_messages, "step-time": P.step_after_ms, "T-ack": P.ack_delay_ms, "ack-soon":
+    P.ack_soon_ms, "ack-messages": P.ack_every, "ack-time": P.ack_after_ms, "T-missing": P.missing_after_ms,
     "unacknowledged-after": P.unacknowledged_after_ms, "held-for": P.held_for_ms, "references": P.freshness_references,
 }  # fmt: skip
 

@@ -41,7 +41,8 @@ class Policy:
     ack_delay_ms: int = 5_000
     """T_ack: a receipt for a start, an opener or a replay goes out within this time, and not more often."""
     ack_soon_ms: int = 1_000
-    """How long it waits for a message to ride on, if none went out within T_ack: every message until then has an opener."""
+    """How long it waits for a message to ride on, if none went out within T_ack: every message until then has an
+    opener."""
     ack_every: int = 64
     """Messages after which a receipt goes out."""
     ack_after_ms: int = DAY_MS

@@ -70,7 +70,7 @@ class Application(Role):
             await self.endpoint.journal.commit()
 
     async def messages(self, sender: Name | None = None) -> AsyncIterator[Received]:
-        """Yield messages as they come, of one sender or of all. Each counts as handled when the next one is asked for."""
+        """Yield messages as they come, of one sender or of all. Each is handled once the next one is asked for."""
         async for batch in self.batches(1):
             for received in batch:
                 if sender is None or received.peer == str(sender):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sending requests and waiting for their answers, across restarts of this end.
 
-Invariant: a request is durable before it is sealed away; its answer is durable before anyone is told. After its deadline the
-outcome is unknown, not failed, unless the other end said so. spec/session.md, "Commands".
+Invariant: a request is durable before it is sealed away; its answer is durable before anyone is told. After its
+deadline the outcome is unknown, not failed, unless the other end said so. spec/session.md, "Commands".
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class Asker:
         return {request_id: pending.answer for request_id, pending in self._pending.items()}
 
     async def ask(
-        self, to: Name, path: str, payload: bytes, *, timeout: timedelta, max_age: timedelta, request_id: bytes | None = None
+        self, to: Name, path: str, payload: bytes, *, timeout: timedelta, max_age: timedelta,
+        request_id: bytes | None = None,
     ) -> bytes:  # fmt: skip
         """Seal a request and make it durable; return its id.
 
@@ -151,7 +152,8 @@ class Asker:
                     pending.answer.set_result(_UNKNOWN)
 
     def _is_asked_again(self, received: Received, pending: Pending) -> bool:
-        """Stale: the answer is a new reference. Forbidden: another grant may allow it, or the device forgot this one."""
+        """Stale: the answer is a new reference. Forbidden: another grant may allow it, or the device forgot this
+        one."""
         held = self._endpoint.sessions.by_hash(received.via)
         if held is None or held.session.stopped is not None:
             return False
@@ -195,7 +197,8 @@ class Asker:
             pending.answer.set_result(message)
 
     async def _is_settled(self, request_id: bytes, to: Name, message: Message) -> bool:
-        """Say whether this very request waits for its answer, or has it. Raises LocalMisuse for another under its id."""
+        """Say whether this very request waits for its answer, or has it. Raises LocalMisuse for another under its
+        id."""
         pending = self._pending.get(request_id)
         row = await self._row(request_id)
         known = (row[0], row[1]) if row is not None else None

@@ -42,6 +42,7 @@ def _boot() -> bytes:
     try:
         text = _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
-        # Without a boot id nothing from an earlier start counts as this boot: commands are refused as stale, never run late.
+        # Without a boot id nothing from an earlier start counts as this boot: commands are refused as stale, never
+        # run late.
         text = f"start {time.time_ns()}"
     return hashlib.sha256(text.encode()).digest()[:16]

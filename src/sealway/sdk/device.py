@@ -47,7 +47,8 @@ class Device(Role):
         self, to: Name, path: str, payload: bytes, *, query: tuple[str, ...] = (), claims: Claims | None = None,
         mark: tuple[str, int] | None = None,
     ) -> FirstIdentity:  # fmt: skip
-        """Seal an event to an application; return once it is durable. See ``Endpoint.send`` for ``mark`` and what is raised."""
+        """Seal an event to an application; return once it is durable. See ``Endpoint.send`` for ``mark`` and what is
+        raised."""
         message = Message(CODE_POST, tuple(path.strip("/").split("/")), query, payload=payload)
         return await self.endpoint.send(to, message, claims=claims, mark=mark)
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What others publish, fetched through a hop that nobody trusts, and proven before anything uses it.
 
-Invariant: nothing leaves this module that was not verified under the owner's root for the very name or hash that was asked for.
+Invariant: nothing leaves this module that was not verified under the owner's root for the very name or hash that was
+asked for.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _MOST_CACHED = 1_024
 
 
 class Directory:
-    """Fetches and proves credentials and bundles; remembers certificates and the newest sequence of each peer's bundle."""
+    """Fetches and proves credentials and bundles; remembers certificates and the newest sequence of each peer's
+    bundle."""
 
     def __init__(self, carrier: Carrier, root: OwnerRoot, journal: Journal, clock: Clock) -> None:
         self._carrier = carrier
@@ -63,7 +65,8 @@ class Directory:
         return verify_bundle(encoded, await self.credential(x5t), self._now_s())
 
     async def credential(self, x5t: bytes, name: Name | None = None) -> Credential:
-        """Return the credential whose certificate has this SHA-256, and ``name`` if one is given. Raises as ``offer``."""
+        """Return the credential whose certificate has this SHA-256, and ``name`` if one is given. Raises as
+        ``offer``."""
         chain = self._chains.get(x5t)
         if chain is None:
             chain = tuple(await self._carrier.credential(x5t))

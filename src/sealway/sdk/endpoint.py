@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An endpoint at work: offers what is sealed, collects and opens what waits, keeps bundles published and receipts flowing.
+"""An endpoint at work: offers what is sealed, collects and opens what waits, keeps bundles published and receipts
+flowing.
 
-Invariant: a carrier is told that an envelope arrived only after what it brought is durable; an envelope leaves only after it is.
+Invariant: a carrier is told that an envelope arrived only after what it brought is durable; an envelope leaves only
+after it is.
 """
 
 from __future__ import annotations
@@ -59,7 +61,8 @@ class Endpoint:
         directory: the state directory; locked for this process until ``close``.
         member: who this endpoint is.
         carrier: its next hop.
-        max_silence: declared to peers, who report Silent when nothing came for longer; this end sends a sign of life in time.
+        max_silence: declared to peers, who report Silent when nothing came for longer; this end sends a sign of life
+        in time.
 
     Raises:
         LocalMisuse: another process uses the directory.
@@ -218,7 +221,8 @@ class Endpoint:
         return replace(message, sent_at=self.clock.now_ms()) if message.sent_at is None else message
 
     async def room(self) -> None:
-        """Wait until the outbox has room: the sender is slowed to the pace of the hops. Raises what stopped this endpoint."""
+        """Wait until the outbox has room: the sender is slowed to the pace of the hops. Raises what stopped this
+        endpoint."""
         self.check_alive()
         while len(self.outbox) >= OUTBOX_ENVELOPES or self.outbox.size >= OUTBOX_BYTES:
             await asyncio.sleep(0.05)

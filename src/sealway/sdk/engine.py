@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sealing and opening with durable state: every change of a session is noted in the journal with what caused it.
 
-Invariants (spec/session.md, "State"): the advanced chain and the sealed bytes lie in one transaction, and only then does the
-outbox get them; the advanced chain, the number and the opened message lie in one transaction, and only then is the carrier
-told. No method here awaits, so each is one transaction or part of one.
+Invariants (spec/session.md, "State"): the advanced chain and the sealed bytes lie in one transaction, and only then
+does the outbox get them; the advanced chain, the number and the opened message lie in one transaction, and only then
+is the carrier told. No method here awaits, so each is one transaction or part of one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from sealway.wire.message import CODE_EMPTY, FirstIdentity, Message
 
 _SENT = "INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _INBOX = (
-    "INSERT INTO inbox (id, peer, via, session, number, received, sent_at, expires, envelope_bytes, message_bytes, event, message)"
+    "INSERT INTO inbox"
+    " (id, peer, via, session, number, received, sent_at, expires, envelope_bytes, message_bytes, event, message)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 

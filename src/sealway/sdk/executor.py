@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Executing requests: granted, fresh, and at most once.
 
-Invariant: a handler that is not idempotent is called only after "begun" is durable, and never again for the same (peer, request
-id): after a crash in between the answer is Interrupted. spec/session.md, "Commands".
+Invariant: a handler that is not idempotent is called only after "begun" is durable, and never again for the same
+(peer, request id): after a crash in between the answer is Interrupted. spec/session.md, "Commands".
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class Executor:
         """Answer one request and make the answer durable.
 
         Raises:
-            RateLimited, TransportFailed, NotTrusted: it cannot be answered now; called again later, the answer is the same.
+            RateLimited, TransportFailed, NotTrusted: it cannot be answered now; called again later, the answer is the
+            same.
         """
         request_id = received.message.request_id
         if request_id is None:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opened messages on their way to whoever handles them: a few in memory, the others in the database until they are reached.
+"""Opened messages on their way to whoever handles them: a few in memory, the others in the database until they are
+reached.
 
-Invariant: each message is given out once and in the order of opening, however far the one who handles them falls behind.
+Invariant: each message is given out once and in the order of opening, however far the one who handles them falls
+behind.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What was collected, opened one by one; anything may come from anyone.
 
-Invariant: nothing that a hop or a stranger puts into the mailbox can keep what lies behind it from being collected: an envelope
-that cannot be opened now is tried a few times and then given back to its sender's care, who offers it until a receipt comes.
+Invariant: nothing that a hop or a stranger puts into the mailbox can keep what lies behind it from being collected:
+an envelope that cannot be opened now is tried a few times and then given back to its sender's care, who offers it
+until a receipt comes.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an endpoint changes becomes durable in groups.
 
-Invariant: all that is noted between two awaits lies in one transaction; a session is written with the state that it has when
-its group is written, never earlier than a change that was noted with it. If a group cannot be written the journal is broken for
-good: the state in memory is ahead of the disk, and the process has to open the directory anew.
+Invariant: all that is noted between two awaits lies in one transaction; a session is written with the state that it
+has when its group is written, never earlier than a change that was noted with it. If a group cannot be written the
+journal is broken for good: the state in memory is ahead of the disk, and the process has to open the directory anew.
 """
 
 from __future__ import annotations

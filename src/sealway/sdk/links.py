@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Getting a session with a peer: begin one, or accept the peer's start.
 
-Invariant: a start is accepted in one transaction: one-time key deleted, session created, start recorded, message in the inbox.
+Invariant: a start is accepted in one transaction: one-time key deleted, session created, start recorded, message in
+the inbox.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class Links:
         self._beginning: dict[str, asyncio.Lock] = {}
 
     async def with_peer(self, name: Name) -> Held:
-        """Return the session to send on; begin one if there is none. Raises TransportFailed, NotTrusted, PeerMisbehaved."""
+        """Return the session to send on; begin one if there is none. Raises TransportFailed, NotTrusted,
+        PeerMisbehaved."""
         peer = str(name)
         held = self._sessions.sending_to(peer)
         if held is not None:
@@ -59,7 +61,8 @@ class Links:
             return held if held is not None else await self._begin(name)
 
     async def instead_of(self, held: Held) -> Held:
-        """Return another session with the same peer, to send on from now on; begin one if there is none. As ``with_peer``."""
+        """Return another session with the same peer, to send on from now on; begin one if there is none. As
+        ``with_peer``."""
         peer = held.session.peer
         async with self._beginning.setdefault(peer, asyncio.Lock()):
             current = self._sessions.sending_to(peer)

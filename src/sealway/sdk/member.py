@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What makes a process an endpoint of a domain: its name, its proven credential, its keys, and the root that it trusts."""
+"""What makes a process an endpoint of a domain: its name, its proven credential, its keys, the root that it trusts."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Takes unacknowledged messages along when a session has to be left, and begins the session that they go on in.
 
-Invariant: a message keeps its first identity through all moves, so that nothing is handled twice; it is offered in its old
-session until it is durable in the new one.
+Invariant: a message keeps its first identity through all moves, so that nothing is handled twice; it is offered in
+its old session until it is durable in the new one.
 """
 
 from __future__ import annotations

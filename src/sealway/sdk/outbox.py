@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sealed envelopes that have to be offered: until a sealed receipt covers them, with backoff. A hop's acceptance only slows this.
+"""Sealed envelopes that have to be offered: until a sealed receipt covers them, with backoff. A hop's acceptance only
+slows this.
 
-Invariant: only durable envelopes are in here (the journal adds them after their commit), and only ``cover`` takes a kept one out.
+Invariant: only durable envelopes are in here (the journal adds them after their commit), and only ``cover`` takes a
+kept one out.
 """
 
 from __future__ import annotations

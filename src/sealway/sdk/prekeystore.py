@@ -22,7 +22,8 @@ from sealway.sdk.member import Member
 from sealway.wire.bundle import Publication
 
 MOST_BUNDLES = 16
-"""Own bundles whose private halves are kept: a directory that shows none of them again and again must not fill the disk."""
+"""Own bundles whose private halves are kept: a directory that shows none of them again and again must not fill the
+disk."""
 
 
 @dataclass(slots=True, repr=False)
@@ -65,7 +66,8 @@ class PrekeyStore:
             self._kids.take(bundle_id)
 
     def forget_old(self, now_s: int) -> set[bytes]:
-        """Delete the private halves of expired bundles and of all but the newest; return the identifiers that are left."""
+        """Delete the private halves of expired bundles and of all but the newest; return the identifiers that are
+        left."""
         kept = sorted(self._bundles, key=lambda i: self._bundles[i].proven.claims.sequence)[-MOST_BUNDLES:]
         for bundle_id, own in list(self._bundles.items()):
             if bundle_id not in kept or own.proven.claims.expires <= now_s:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keeps this endpoint's certificate, bundle and consents in the directory.
 
-Whoever keeps the directory may lose it: what is absent or older there is published anew, with a new sequence number and new
-one-time keys. A bundle of ours with a sequence that this state does not know proves that the state was lost.
+Whoever keeps the directory may lose it: what is absent or older there is published anew, with a new sequence number
+and new one-time keys. A bundle of ours with a sequence that this state does not know proves that the state was lost.
 """
 
 from __future__ import annotations
@@ -131,7 +131,8 @@ class Publisher:
 
     def _lost_state(self, theirs: int) -> None:
         log.error(
-            "the directory shows bundle %d of this endpoint, which this state never made: the state is a copy or was restored",
+            "the directory shows bundle %d of this endpoint, which this state never made:"
+            " the state is a copy or was restored",
             theirs,
         )
         self.lost += 1

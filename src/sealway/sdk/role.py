@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What devices and applications have in common: an endpoint, requests asked and answered, and other messages handed out."""
+"""What devices and applications have in common: an endpoint, requests asked and answered, and other messages handed
+out."""
 
 from __future__ import annotations
 
@@ -47,12 +48,13 @@ class Role:
     """
 
     def __init__(
-        self, directory: Path, member: Member, carrier: Carrier, *, grants: Sequence[bytes] = (), consents: Sequence[bytes] = (),
-        clock: Clock | None = None, random: Random = os.urandom, policy: Policy = DEFAULT_POLICY,
+        self, directory: Path, member: Member, carrier: Carrier, *, grants: Sequence[bytes] = (), consents:
+        Sequence[bytes] = (), clock: Clock | None = None, random: Random = os.urandom, policy: Policy = DEFAULT_POLICY,
         max_silence: timedelta | None = None,
     ) -> None:  # fmt: skip
         self.endpoint = Endpoint(
-            directory, member, carrier, consents=consents, clock=clock, random=random, policy=policy, max_silence=max_silence
+            directory, member, carrier, consents=consents, clock=clock, random=random, policy=policy,
+            max_silence=max_silence
         )  # fmt: skip
         endpoint = self.endpoint
         endpoint.on_failure = self._fail

@@ -31,7 +31,8 @@ class Leaving(IntEnum):
     WANTED = 1
     DONE = 2
     LOST = 3
-    """As WANTED, and the peer may know numbers from ``resumed_at`` on with other contents: those begin a new identity."""
+    """As WANTED, and the peer may know numbers from ``resumed_at`` on with other contents: those begin a new
+    identity."""
 
 
 @dataclass(slots=True)
@@ -42,7 +43,8 @@ class Held:
         mailbox: the peer's.
         newest: the newest session that its start named, or empty.
         x5t: SHA-256 of the peer's certificate.
-        resumed_at: the lowest number sealed since an opening of the state that no receipt has confirmed yet: if the state
+        resumed_at: the lowest number sealed since an opening of the state that no receipt has confirmed yet: if the
+        state
             was a copy, the peer may know these numbers with other contents. None if there is none.
         offered_ms: when a hop first took the start, None before.
         leaving: whether its messages move to another session.
@@ -148,7 +150,8 @@ class Sessions:
         session = held.session
         self._sending[session.peer] = session.hash
         self._journal.note(
-            "INSERT INTO peers (name, sending) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET sending = excluded.sending",
+            "INSERT INTO peers (name, sending) VALUES (?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET sending = excluded.sending",
             session.peer, session.hash,
         )  # fmt: skip
 
@@ -178,7 +181,8 @@ class Sessions:
         self._journal.note("UPDATE sessions SET leaving = ? WHERE hash = ?", int(leaving), held.session.hash)
 
     def confirm(self, held: Held) -> None:
-        """Note that the peer follows this state, and no copy of it: it acknowledged what was sealed since the opening."""
+        """Note that the peer follows this state, and no copy of it: it acknowledged what was sealed since the
+        opening."""
         held.resumed_at = None
         self._journal.note("UPDATE sessions SET resumed = NULL WHERE hash = ?", held.session.hash)
 
@@ -221,7 +225,8 @@ class Sessions:
         self.windows.forget(before_ms)
 
     def forget_starts(self, bundles: set[bytes]) -> None:
-        """Forget closed sessions' starts to other bundles than these: without private halves none can be accepted again."""
+        """Forget closed sessions' starts to other bundles than these: without private halves none can be accepted
+        again."""
         for start, (digest, bundle) in list(self._by_start.items()):
             if bundle not in bundles and digest not in self._held:
                 del self._by_start[start]
@@ -239,9 +244,9 @@ class Sessions:
         if identity == here:
             return False
         original = self._held.get(identity.session)
-        if original is not None and original.session.peer == peer:
-            if original.session.receive.was_opened(identity.number):
-                return True
+        known = original.session if original is not None and original.session.peer == peer else None
+        if known is not None and known.receive.was_opened(identity.number):
+            return True
         self.windows.add(peer, identity, now_ms)
         return False
 

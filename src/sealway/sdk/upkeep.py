@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forgets what need not be remembered, so that an endpoint that runs for years stays small; reports what waits for too long."""
+"""Forgets what need not be remembered, so that an endpoint that runs for years stays small; reports what waits for too
+long."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers that were opened and whose session is closed or not known yet: what keeps a moved message from being handled twice.
+"""Numbers that were opened and whose session is closed or not known yet: what keeps a moved message from being handled
+twice.
 
 Invariant: bounded for each peer, whatever it names: the windows that were used least recently go first.
 """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A SQLite database with one writer thread that commits what has gathered, and one reader thread beside it.
 
-Invariants: ``write`` returns only after the commit that holds its work is on the disk (WAL, synchronous=FULL); work that
-fails undoes itself alone and nothing of what shares its commit.
+Invariants: ``write`` returns only after the commit that holds its work is on the disk (WAL, synchronous=FULL); work
+that fails undoes itself alone and nothing of what shares its commit.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Store:
         self._writing.execute("SAVEPOINT job")
         try:
             outcome = job.work(self._writing)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the thread must outlive faulty work; its caller gets the error
             self._writing.execute("ROLLBACK TO job")  # fails, and fails the group, if SQLite has rolled back all of it
             raised = (
                 error if isinstance(error, SealwayError) or not isinstance(error, sqlite3.Error) else self._unwritable()
