@@ -46,8 +46,8 @@ SCRIPTS: Final = (
         created INTEGER NOT NULL,
         state BLOB,                         -- a snapshot; NULL once the session is closed
         closed INTEGER,
-        resumed INTEGER,                    -- lowest number sealed since an opening of the state that no receipt
-        confirms offered INTEGER,                    -- when a hop first took its start
+        resumed INTEGER,                    -- lowest number sealed since an opening that no receipt confirms
+        offered INTEGER,                    -- when a hop first took its start
         leaving INTEGER NOT NULL DEFAULT 0  -- its messages have to move to another session; see Leaving
     ) WITHOUT ROWID;
     CREATE TABLE windows (                  -- numbers opened in closed sessions, and first identities of moved messages
@@ -62,8 +62,7 @@ SCRIPTS: Final = (
         sending BLOB,                       -- hash of the session to send on
         sequence INTEGER NOT NULL DEFAULT 0 -- highest bundle sequence seen
     ) WITHOUT ROWID;
-    CREATE TABLE sent (                     -- own sealed messages; bytes until acknowledged, tags for receipts and
-    freshness
+    CREATE TABLE sent (                     -- own sealed messages: bytes until acknowledged; tags
         session BLOB NOT NULL,
         number INTEGER NOT NULL,
         tag BLOB NOT NULL,
