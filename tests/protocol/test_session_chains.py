@@ -665,3 +665,18 @@ def test_a_start_carries_signature_and_newest_session_until_it_is_answered() -> 
     assert message is not None
     assert message.start_signature is None
     assert message.newest_session is None
+
+
+def test_an_evicted_root_leaves_what_is_missing_around_it_gone() -> None:
+    a, b = talking()
+    exchange(a, b, 1)
+    sealed = []
+    for _ in range(4):
+        a.restart()
+        sealed.append(a.seal())
+    b.open(sealed[3])
+    receive = b.session.receive
+    assert not receive.gone
+    receive._evict_roots(replace(DEFAULT_POLICY, skipped=2))
+    assert list(receive.gone) == [(sealed[0].number, sealed[2].number)]
+    assert not any(chain.skipped for epoch in receive.epochs for chain in epoch.chains)
