@@ -29,12 +29,12 @@ TEXTS = (
 )
 
 
-async def run_demo(*arguments: str) -> tuple[int, str]:
+async def run_demo(*arguments: str, given: bytes = b"") -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "sealway", "demo", "--headless", *arguments,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
-    out, _ = await process.communicate()
+    out, _ = await process.communicate(given)
     return process.returncode or 0, out.decode()
 
 
@@ -87,3 +87,35 @@ async def test_csv_rows_arrive_byte_for_byte(tmp_path: Path) -> None:
     arrived = {line["row"]: base64.b64decode(line["payload_b64"]) for line in received_lines(kept)}
     expected = {n: json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() for n, row in enumerate(rows)}
     assert arrived == expected
+
+
+@pytest.mark.processes
+async def test_json_lines_from_standard_input_arrive_verbatim(tmp_path: Path) -> None:
+    texts = ['{"a":1}', '{ "a" : 1.0e0 ,"b":"\\u00e9é" }', '{"a":1,"a":2}', "[1, 2]", '"水表"', "null", "  7 "]
+    lines = [texts[n % len(texts)].encode() for n in range(210)]
+    out, kept = tmp_path / "out.json", tmp_path / "kept"
+    options = ["--input", "-", "--devices", "2", "--messages", "100", "--rate", "60", "--seed", "5"]
+    code, printed = await run_demo(*options, "--json", str(out), "--keep", str(kept), given=b"\n".join(lines))
+    assert code == 0, printed
+    assert checked_report(out)["sent"] == 200, "the limit is a device's"
+    arrived = {line["row"]: base64.b64decode(line["payload_b64"]) for line in received_lines(kept)}
+    assert arrived == dict(enumerate(lines[:200])), "rows are dealt round-robin"
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "told"),
+    [
+        (["--input", "-"], b"", "has no rows"),
+        (["--input", "-"], b'{"a":1}\n{"a":\n', "row 1 (line 2) is not JSON"),
+        (["--input", "-"], b"a,b\n1,2\n\xff,3\n", "is not UTF-8"),
+        (["--input", "/nowhere.csv"], b"", "error:"),
+        (["--devices", "0"], b"", "error:"),
+    ],
+)
+async def test_what_cannot_be_shown_is_refused_before_anything_starts(
+    options: list[str], given: bytes, told: str
+) -> None:
+    code, printed = await run_demo(*options, given=given)
+    assert code == 2, printed
+    assert told in printed
+    assert "founding" not in printed
