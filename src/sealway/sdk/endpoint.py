@@ -242,7 +242,8 @@ class Endpoint:
         due = self.outbox.next_due_ms()
         seconds = POLL_S if due is None else min(TICK_S, max(0.0, (due - now_ms) / 1_000))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.outbox.wake.wait(), seconds)
+            async with asyncio.timeout(seconds):  # wait_for of Python 3.11 may swallow a cancellation
+                await self.outbox.wake.wait()
 
     async def _offer(self, batch: list[tuple[Key, Deposit]]) -> None:
         keys = [key for key, _ in batch]
