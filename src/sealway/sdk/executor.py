@@ -161,21 +161,22 @@ def _refusal(error: SealwayError) -> Message:
 async def _called(handler: Handler, message: Message) -> Message:
     try:
         outcome = handler.call(message)
-        result = await outcome if inspect.isawaitable(outcome) else outcome
+        return _answer_of(await outcome if inspect.isawaitable(outcome) else outcome)
     except SealwayError as refused:
         return _refusal(refused)
     except Exception:
         log.exception("the handler of %s failed", "/".join(message.path))
         return Message(CODE_INTERNAL_ERROR, payload=b"Failed: the handler failed")
-    if isinstance(result, Message):
-        return _checked(result)
-    payload = result.encode() if isinstance(result, str) else result
-    return _checked(Message(CODE_CHANGED, payload=payload or b""))
 
 
-def _checked(answer: Message) -> Message:
+def _answer_of(result: Answer) -> Message:
     """An answer that cannot be one is the handler's failure, and is answered all the same."""
+    answer = result if isinstance(result, Message) else None
+    if answer is None:
+        payload = result.encode() if isinstance(result, str) else result or b""
+        if not isinstance(payload, bytes):
+            raise TypeError(f"an answer is bytes, text or a Message, not {type(payload).__name__}")
+        answer = Message(CODE_CHANGED, payload=payload)
     if answer.code < 0x40 or len(answer.payload) > MOST_ANSWER_BYTES:
-        log.error("a handler's answer is not a response, or too large")
-        return Message(CODE_INTERNAL_ERROR, payload=b"Failed: the handler's answer cannot be sent")
+        raise ValueError("an answer that is not a response, or too large")
     return answer
