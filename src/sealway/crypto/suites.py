@@ -25,6 +25,11 @@ class Suite:
     nonce_length: int
     tag_length: int
 
+    @property
+    def longest_message(self) -> int:
+        """The most bytes that one message may have: CCM counts them in what the nonce leaves of 15 bytes (RFC 3610 §2.1)."""
+        return (1 << 8 * (15 - self.nonce_length)) - 1
+
     def aead(self, key: bytes) -> AESCCM:
         """Return the AEAD under ``key``; it takes (nonce, data, aad). Raises LocalMisuse for a wrong key length."""
         if len(key) != self.key_length:

@@ -26,6 +26,7 @@ from sealway.errors import (
     Replayed,
     SealwayError,
     StateLost,
+    TooLarge,
 )
 from sealway.protocol import schedule
 from sealway.protocol.allowance import Allowance, frugal
@@ -129,6 +130,7 @@ class Session:
 
         Raises:
             LocalMisuse: the session is stopped or exhausted, or too much is unacknowledged (``window``).
+            TooLarge: with its control options it is longer than the suite allows.
         """
         self._refuse_if_stopped(LocalMisuse)
         bare = message.code == CODE_EMPTY
@@ -136,6 +138,8 @@ class Session:
         self.send.refuse_if_used_up()
         self._step_if_due(now_ms, random, bare=bare)
         plaintext = self._with_control(message, now_ms).encode()
+        if len(plaintext) > SUITE_1.longest_message:
+            raise TooLarge(f"a message of {len(plaintext)} bytes; suite 1 seals at most {SUITE_1.longest_message}")
         number, secret = self.send.take(random)
         start = self.start
         opener = self.send.opener(x_is_known=self.initiator and (start is not None or self._first_epoch_is_known()))
@@ -203,9 +207,12 @@ class Session:
             Replayed: opened before; a receipt is due, since the sender seems not to know.
             NotAuthentic: the tag does not verify; nothing changed but the count of failures.
             GapTooLarge, RateLimited: nothing changed; it may be offered again.
+            TooLarge: longer than the suite allows, so nobody sealed it.
             PeerForked, StateLost: authentic, and proof that a state was forked or lost; the session is stopped.
         """
         self._refuse_if_stopped(PeerForked)
+        if len(envelope.ciphertext) > SUITE_1.longest_message + SUITE_1.tag_length:
+            raise TooLarge("a ciphertext longer than the suite allows")
         if envelope.start is not None and self.initiator:
             raise NotAuthentic("a start header from the responder")
         number = envelope.number

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from sealway.crypto.ports import Random
+from sealway.crypto.suites import SUITE_1
 from sealway.errors import LocalMisuse, StateLost, TooLarge
 from sealway.protocol.events import Event, Silent
 from sealway.protocol.policy import Policy
@@ -25,7 +26,7 @@ from sealway.sdk.inbox import Received
 from sealway.sdk.journal import Journal
 from sealway.sdk.outbox import Outbox
 from sealway.sdk.sessions import Held, Leaving, Sessions
-from sealway.wire.envelope import MAX_ENVELOPE_BYTES, Envelope
+from sealway.wire.envelope import Envelope
 from sealway.wire.header import Claims
 from sealway.wire.message import CODE_EMPTY, FirstIdentity, Message
 
@@ -37,8 +38,10 @@ _INBOX = (
 )
 
 
-# What the protocol adds to a message under the seal, and around it, stays below this.
-_MOST_ADDED = 4_096
+# What the protocol adds to a message under the seal stays below this: receipt, void numbers, what a start has to show.
+_MOST_ADDED = 2_048
+MOST_CONTENT = SUITE_1.longest_message - _MOST_ADDED
+"""Bytes of an encoded message that an endpoint seals."""
 
 
 class Engine:
@@ -261,6 +264,6 @@ class Engine:
 
 def _checked(message: Message) -> bytes:
     content = message.encode()
-    if len(content) > MAX_ENVELOPE_BYTES - _MOST_ADDED:
-        raise TooLarge(f"a message of {len(content)} bytes is more than an envelope holds")
+    if len(content) > MOST_CONTENT:
+        raise TooLarge(f"a message of {len(content)} bytes; an envelope holds {MOST_CONTENT}")
     return content

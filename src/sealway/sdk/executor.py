@@ -36,7 +36,7 @@ Answer = bytes | str | Message | None
 Command = Callable[[Message], Awaitable[Answer] | Answer]
 
 DEFAULT_MAX_AGE = timedelta(minutes=5)
-MOST_ANSWER_BYTES = 128 << 10
+MOST_ANSWER_BYTES = 60_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CCM with a nonce of 13 bytes seals at most 65 535 bytes: more is refused with its right name, by both ends."""
+
+from __future__ import annotations
+
+import random as rng
+
+import pytest
+from session_pair import BOOT, START_MS, pair
+
+from sealway.crypto.suites import SUITE_1
+from sealway.errors import TooLarge
+from sealway.protocol.sentlog import Uptime
+from sealway.wire.envelope import Envelope
+from sealway.wire.message import CODE_POST, Message
+
+LONGEST = 65_535
+
+
+def test_the_longest_message() -> None:
+    assert SUITE_1.longest_message == LONGEST
+
+
+def test_a_longer_message_is_not_sealed_and_takes_no_number() -> None:
+    initiator, _ = pair(rng.Random(1).randbytes)
+    number = initiator.send.next_number
+    with pytest.raises(TooLarge):
+        initiator.seal(
+            Message(CODE_POST, payload=bytes(LONGEST)),
+            now_ms=START_MS,
+            uptime=Uptime(BOOT, 0),
+            random=rng.Random(2).randbytes,
+        )
+    assert initiator.send.next_number == number
+
+
+@pytest.mark.parametrize("length", [LONGEST + SUITE_1.tag_length + 1, 200_000])
+def test_a_longer_ciphertext_is_not_tried(length: int) -> None:
+    _, responder = pair(rng.Random(1).randbytes)
+    with pytest.raises(TooLarge):
+        responder.open(Envelope(b"B", 0, bytes(length)), now_ms=START_MS)
+    assert responder.failed_opens == 0
