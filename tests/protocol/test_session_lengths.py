@@ -6,13 +6,11 @@ from __future__ import annotations
 import random as rng
 
 import pytest
-from session_pair import BOOT, START_MS, pair
 
 from sealway.crypto.suites import SUITE_1
 from sealway.errors import TooLarge
-from sealway.protocol.sentlog import Uptime
 from sealway.wire.envelope import Envelope
-from sealway.wire.message import CODE_POST, Message
+from tests.protocol.session_pair import START_MS, pair
 
 LONGEST = 65_535
 

@@ -27,7 +27,7 @@ class Suite:
 
     @property
     def longest_message(self) -> int:
-        """The most bytes that one message may have: CCM counts them in what the nonce leaves of 15 bytes (RFC 3610 §2.1)."""
+        """The most bytes that one message may have: CCM counts them in 15 - (nonce length) bytes, RFC 3610 §2.1."""
         return (1 << 8 * (15 - self.nonce_length)) - 1
 
     def aead(self, key: bytes) -> AESCCM:
