@@ -20,16 +20,11 @@ def test_the_longest_message() -> None:
 
 
 def test_a_longer_message_is_not_sealed_and_takes_no_number() -> None:
-    initiator, _ = pair(rng.Random(1).randbytes)
-    number = initiator.send.next_number
+    initiator, _ = ends()
+    number = initiator.session.send.next_number
     with pytest.raises(TooLarge):
-        initiator.seal(
-            Message(CODE_POST, payload=bytes(LONGEST)),
-            now_ms=START_MS,
-            uptime=Uptime(BOOT, 0),
-            random=rng.Random(2).randbytes,
-        )
-    assert initiator.send.next_number == number
+        initiator.seal(bytes(LONGEST))
+    assert initiator.session.send.next_number == number
 
 
 @pytest.mark.parametrize("length", [LONGEST + SUITE_1.tag_length + 1, 200_000])
