@@ -10,7 +10,7 @@ import pytest
 from sealway.crypto.suites import SUITE_1
 from sealway.errors import TooLarge
 from sealway.wire.envelope import Envelope
-from tests.protocol.session_pair import START_MS, pair
+from tests.protocol.session_pair import START_MS, ends, pair
 
 LONGEST = 65_535
 
