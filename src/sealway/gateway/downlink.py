@@ -56,6 +56,10 @@ class Downlink:
         self._resting.pop(mailbox, None)
         self._changed.set()
 
+    def is_refused(self, mailbox: str) -> bool:
+        """Whether the next hop refused this mailbox and its consent: the device has to publish itself there again."""
+        return mailbox in self._resting
+
     def emptied(self, mailbox: str) -> None:
         """A device acknowledged: if its inbox was full, ask for it again."""
         if mailbox in self._full:

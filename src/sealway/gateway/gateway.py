@@ -105,6 +105,7 @@ class Works:
         self._down = Downlink(uplink, queue, self._watchers, metrics, limits, config.collect_seconds)
         mailboxes = Mailboxes(queue, self._watchers, metrics, limits)
         mailboxes.deposited, mailboxes.emptied = self._up.wake, self._down.emptied
+        mailboxes.is_refused = self._down.is_refused
         directory = Directory(uplink, queue, metrics, limits)
         directory.consented = self._down.changed
         table = routes(mailboxes, directory, self._metrics_text, limits)

@@ -44,6 +44,7 @@ class Mailboxes:
         self._rates = RateLimiter(limits.mailbox_per_minute)
         self.deposited: Callable[[], None] = _nobody
         self.emptied: Callable[[str], None] = _nobody
+        self.is_refused: Callable[[str], bool] = _never
 
     async def deposit(self, ask: Ask) -> Answer:
         """POST /m/{mailbox}: hold an envelope for the next hop; the answer says that it is on the disk."""
@@ -57,7 +58,10 @@ class Mailboxes:
 
     async def collect(self, ask: Ask) -> Answer:
         """GET /m/{mailbox}: the oldest envelopes that wait, as many as fit one datagram, at least one."""
-        waiting = await self._queue.waiting(mailbox_of(ask), _ANSWER_ITEMS)
+        mailbox = mailbox_of(ask)
+        waiting = await self._queue.waiting(mailbox, _ANSWER_ITEMS)
+        if not waiting and self.is_refused(mailbox):
+            raise Refusal(NOT_FOUND, "the next hop does not know this mailbox: publish anew")
         return Answer(Code.CONTENT, _encoded(_fitting(waiting)), coap_api.FORMAT_CBOR)
 
     async def acknowledge(self, ask: Ask) -> Answer:
@@ -205,6 +209,11 @@ def _digest_of(ask: Ask) -> bytes:
     if len(ask.path) != 1 or not _DIGEST.match(ask.path[0]):
         raise Refusal(NOT_FOUND, "64 hexadecimal digits expected after the path")
     return bytes.fromhex(ask.path[0])
+
+
+def _never(mailbox: str) -> bool:
+    """Stand-in until the downlink is wired."""
+    return False
 
 
 def _nobody(*_: object) -> None:
