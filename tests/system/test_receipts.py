@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -59,16 +60,20 @@ async def test_bare_receipts_are_not_kept_and_do_not_answer_each_other(fast: Wor
         for n in range(3):
             await meter.send(fast.ops, "readings", b"%d" % n)
         await until(lambda: not meter.endpoint.outbox and not ops.endpoint.outbox)
-        fast.clock.turn(600)
-        await until(lambda: counters(ops)["opened"] == 3)
+        await _let_time_pass(fast, meter, ops)  # what openers made due goes out
         before = [len(sieve.passed) for sieve in sieves]
-        for _ in range(20):
-            fast.clock.turn(60)
-            await meter.endpoint.tick()
-            await ops.endpoint.tick()
+        await _let_time_pass(fast, meter, ops)
         assert [len(sieve.passed) for sieve in sieves] == before
         rows = ops.endpoint.store.read_now(lambda c: c.execute("SELECT count(*) FROM sent WHERE envelope IS NOT NULL"))
         assert rows.fetchone() == (0,)
+
+
+async def _let_time_pass(world: World, *roles: Any) -> None:
+    for _ in range(20):
+        world.clock.turn(60)
+        for role in roles:
+            await role.endpoint.tick()
+        await asyncio.sleep(0.01)
 
 
 async def test_a_lost_bare_receipt_is_void_and_not_missing(fast: World) -> None:
@@ -79,7 +84,6 @@ async def test_a_lost_bare_receipt_is_void_and_not_missing(fast: World) -> None:
         await meter.send(fast.ops, "readings", b"0")
         await until(lambda: not meter.endpoint.outbox)
         sieve.drop = lambda envelope: True
-        await ops.request(fast.meter, "valve", b"x", timeout=timedelta(seconds=1)) if False else None
         held = meter.endpoint.sessions.all()[0]
         meter.endpoint.engine._seal_empty(held)
         await meter.endpoint.journal.commit()
@@ -140,8 +144,6 @@ async def test_a_hop_that_is_back_gets_everything_at_once(world: World) -> None:
 
 async def test_a_sender_waits_for_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoints, "OUTBOX_ENVELOPES", 20)
-    import asyncio
-
     async with world.device() as meter, world.application() as ops, world.watching(ops):
         await ready(meter, ops)
         await meter.send(world.ops, "readings", b"first")
@@ -161,8 +163,6 @@ async def _send(world: World, meter: Any, count: int) -> None:
 
 
 async def _turning(world: World, task: Any) -> None:
-    import asyncio
-
     while not task.done():
         world.clock.turn(5)
         await asyncio.sleep(0.01)
@@ -203,26 +203,23 @@ async def test_what_the_peer_cannot_open_any_more_moves_to_a_new_number(fast: Wo
     assert set(fast.identities.values()) == {1}
 
 
-async def test_a_message_that_is_withheld_makes_a_new_session_at_half_the_walk(fast: World) -> None:
-    """A hop that carries all but one message cannot stall the sender."""
-    policy = Policy(walk=64)
+async def test_a_new_session_at_half_the_walk(fast: World) -> None:
+    """The receipts of a session are withheld: its sender begins another before the application could not follow any more."""
     sieve = Sieve()
-    async with fast.device(tamper=sieve, policy=policy) as meter, fast.application() as ops, fast.watching(ops):
+    async with fast.device(policy=Policy(walk=64)) as meter, fast.application(tamper=sieve) as ops, fast.watching(ops):
         await ready(meter, ops)
         await meter.send(fast.ops, "readings", b"first")
         await until(lambda: not meter.endpoint.outbox)
         first = meter.endpoint.sessions.sending_to(str(fast.ops))
         assert first is not None
-        withheld = first.session.send.next_number
-        sieve.drop = lambda envelope: envelope.kid == first.session.kid_out and envelope.number == withheld
+        sieve.drop = lambda envelope: envelope.kid == first.session.kid_in
         for n in range(60):
             await meter.send(fast.ops, "readings", b"%d" % n)
-            await until(lambda n=n: b"%d" % n in fast.got or n == 0)  # type: ignore[misc]
-        await until(lambda: len(fast.got) == 61)
+            await until(lambda n=n: b"%d" % n in fast.got)  # type: ignore[misc]
         await until(lambda: not meter.endpoint.outbox)
-        assert first.leaving is Leaving.DONE
+        assert first.leaving is Leaving.DONE and first.session.send.unacknowledged < 48
         assert len(meter.endpoint.sessions.all()) == 2
-    assert set(fast.identities.values()) == {1}
+    assert len(fast.got) == 61 and set(fast.identities.values()) == {1}
 
 
 async def test_a_week_without_receipts_makes_a_new_session(fast: World) -> None:
@@ -247,17 +244,17 @@ async def test_unacknowledged_is_told_once(world: World) -> None:
     told: list[Event] = []
     async with world.application() as ops:
         await ready(ops)
-    async with world.device() as meter:
+    async with world.device(policy=Policy(unacknowledged_after_ms=600_000)) as meter:
         meter.endpoint.on_event = told.append
         await ready(meter)
         await meter.send(world.ops, "readings", b"0")
         for n in range(1, 4):
-            world.clock.turn(3_700)
+            world.clock.turn(700)
             await until(lambda n=n: sum(isinstance(event, Unacknowledged) for event in told) == n)  # type: ignore[misc]
             if n < 3:
                 await meter.send(world.ops, "readings", b"%d" % n)
     numbers = [event.numbers for event in told if isinstance(event, Unacknowledged)]
-    assert len(numbers) == 3 and len(set(numbers)) == 3 or numbers
+    assert numbers == [((0, 0),), ((1, 1),), ((2, 2),)]
 
 
 async def test_signs_of_life_and_silence(world: World) -> None:
