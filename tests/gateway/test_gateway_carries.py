@@ -170,6 +170,28 @@ async def test_a_wiped_hub_gets_the_consents_again(bench: Bench) -> None:
     assert [i.envelope for i in await carrier.collect([bench.mailbox()], wait=10)] == [envelope]
 
 
+async def test_a_device_is_told_when_the_hub_forgot_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = await bench.gateway()
+    carrier = await bench.carrier(gateway.uri)
+    await carrier.publish_consent(bench.consent())
+
+    async def forgotten(*_: object, **__: object) -> None:
+        raise NotFound("no such mailbox")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryCarrier, "collect", forgotten)
+        patch.setattr(MemoryCarrier, "publish_consent", forgotten)
+        bench.hub.away = True  # ends the long poll that is under way
+        await asyncio.sleep(0.1)
+        bench.hub.away = False
+        with pytest.raises(NotFound, match="publish anew"):
+            for _ in range(100):
+                await carrier.collect([bench.mailbox()], wait=0.2)
+    await carrier.publish_consent(bench.consent())
+    bench.hub.take(Deposit(bench.mailbox(), bench.envelope()))
+    assert len(await carrier.collect([bench.mailbox()], wait=10)) == 1
+
+
 async def test_a_consent_survives_the_gateways_restart(bench: Bench) -> None:
     gateway = await bench.gateway()
     carrier = await bench.carrier(gateway.uri)
