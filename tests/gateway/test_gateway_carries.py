@@ -23,6 +23,11 @@ def deposits(mailbox: str, envelopes: Sequence[bytes]) -> list[Deposit]:
     return [Deposit(mailbox, envelope) for envelope in envelopes]
 
 
+async def collected_until_refused(carrier: CoapCarrier, mailbox: str) -> None:
+    for _ in range(100):
+        await carrier.collect([mailbox], wait=0.2)
+
+
 async def test_three_devices_at_once_lose_nothing_and_keep_their_order(bench: Bench) -> None:
     gateway = await bench.gateway()
 
@@ -185,8 +190,7 @@ async def test_a_device_is_told_when_the_hub_forgot_it(bench: Bench, monkeypatch
         await asyncio.sleep(0.1)
         bench.hub.away = False
         with pytest.raises(NotFound, match="publish anew"):
-            for _ in range(100):
-                await carrier.collect([bench.mailbox()], wait=0.2)
+            await collected_until_refused(carrier, bench.mailbox())
     await carrier.publish_consent(bench.consent())
     bench.hub.take(Deposit(bench.mailbox(), bench.envelope()))
     assert len(await carrier.collect([bench.mailbox()], wait=10)) == 1
