@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened.close()
 
 
-def insert(text: str):  # type: ignore[no-untyped-def]
+def insert(text: str):
     return lambda connection: connection.execute("INSERT INTO notes (text) VALUES (?)", (text,))
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from sealway.sdk import endpoint
-
 from tests.system.world import KeyWatch, World
 
 

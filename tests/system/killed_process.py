@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process with a hub, a device and an application in it, to be killed: python -m tests.system.killed_process DIRECTORY NOW.
+"""A process with a hub, a device and an application in it, to be killed.
 
-The hub's memory goes with the process; keys come from a seed, as if from a keystore. What the ends did is appended to files.
+    python -m tests.system.killed_process DIRECTORY NOW
+
+The hub's memory goes with the process; keys come from a seed, as if from a keystore. What the ends did is appended
+to files.
 """
 
 from __future__ import annotations
@@ -17,7 +20,6 @@ from sealway.errors import Interrupted
 from sealway.sdk import Application, Device, endpoint
 from sealway.transports.memory import MemoryHub
 from sealway.wire.message import Message
-
 from tests.system.domain import Domain
 from tests.system.world import FastClock, until
 

@@ -11,7 +11,6 @@ import pytest
 
 from sealway.errors import LocalMisuse
 from sealway.sdk import Device
-
 from tests.system.world import World, counters, kill, ready, until
 
 LONG = timedelta(hours=6)
@@ -80,7 +79,7 @@ async def test_an_application_restored_from_a_backup(fast: World) -> None:
 
 
 async def test_messages_sealed_before_anyone_noticed_are_not_taken_for_old_ones(fast: World) -> None:
-    """The restored device seals, is restarted, seals again: under numbers that the application knows with other contents."""
+    """The restored device seals, is restarted, seals again: numbers that the application knows with other contents."""
     async with fast.application() as ops, fast.watching(ops):
         await ready(ops)
         async with fast.device() as meter:

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An endpoint that dies at its k-th commit, for every k of a story that starts, sends, receives, commands, answers and renews.
+"""An endpoint that dies at its k-th commit, for every k of a story: start, send, receive, command, answer, renew.
 
-It dies either just before the commit or just after it, before anything that follows from it was done. After it is opened
-again the story goes on, and at its end nothing is lost, nothing has happened twice, and no key was used twice.
+It dies either just before the commit or just after it, before anything that follows from it was done. After it is
+opened again the story goes on, and at its end nothing is lost, nothing has happened twice, and no key was used twice.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ from typing import Any
 import pytest
 
 from sealway.errors import Interrupted
+from sealway.protocol import start
 from sealway.sdk import Application, Device, links
 from sealway.sdk.role import Role
-
 from tests.system.world import KeyWatch, World, kill, ready, until
 
 READINGS = 5
@@ -146,10 +145,10 @@ class Story:
 
 
 @pytest.fixture
-async def stories(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+def stories(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sees which start each one-time key serves."""
     served: dict[bytes, bytes] = {}
-    genuine = links.accept
+    genuine = start.accept
 
     def accept(envelope: Any, *arguments: Any, one_time: Any, **options: Any) -> Any:
         session, opened = genuine(envelope, *arguments, one_time=one_time, **options)
@@ -159,7 +158,6 @@ async def stories(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
         return session, opened
 
     monkeypatch.setattr(links, "accept", accept)
-    yield
 
 
 @pytest.mark.parametrize("written", [False, True], ids=["before", "after"])

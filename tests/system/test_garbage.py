@@ -5,42 +5,47 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 
 import pytest
 
+from sealway.crypto.ports import Signer
+from sealway.sdk import Device, Member
 from sealway.wire.envelope import Envelope
 from sealway.wire.header import Claims, Opener, StartHeader
-
 from tests.system.test_starts import Recorder, put
 from tests.system.world import World, counters, ready, until
 
 
 def _garbage(chance: random.Random, samples: list[bytes], kids: list[bytes]) -> bytes:
     """Something between noise and an almost genuine envelope."""
-    kind = chance.randrange(7)
+    sample, noise = chance.choice(samples), chance.randbytes
+    match chance.randrange(4):
+        case 0:
+            return noise(chance.randrange(1, 300))
+        case 1:
+            changed = bytearray(sample)
+            changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
+            return bytes(changed)
+        case 2:
+            return sample[: chance.randrange(1, 40)]
+    return _forged(chance, chance.choice([*kids, noise(1), noise(4), noise(8)])).encode()
+
+
+def _forged(chance: random.Random, kid: bytes) -> Envelope:
     noise = chance.randbytes
-    if kind == 0:
-        return noise(chance.randrange(1, 300))
-    if kind == 1:
-        changed = bytearray(chance.choice(samples))
-        changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
-        return bytes(changed)
-    if kind == 2:
-        return chance.choice(samples)[: chance.randrange(1, 40)]
-    size = chance.choice([9, 40, 40, 40, 65_600, 200_000])
+    ciphertext = noise(chance.choice([9, 40, 40, 40, 65_600, 200_000]))
     number = chance.choice([0, 1, 5, 4_000, 70_000, 2**32 - 1])
-    kid = chance.choice([*kids, noise(1), noise(4), noise(8)])
-    if kind == 3:
-        return Envelope(kid, number, noise(size)).encode()
-    if kind == 4:
-        opener = Opener(number, noise(32), number, None)
-        return Envelope(kid, number, noise(size), opener=opener).encode()
-    if kind == 5:
-        opener = Opener(0, None, None, (chance.randrange(1, 2_000), noise(16)))
-        return Envelope(kid, number, noise(size), opener=opener, claims=Claims(topic="x")).encode()
-    index = chance.choice([None, 0, 63])
-    start = StartHeader(noise(32), noise(32), noise(1), noise(32), index)
-    return Envelope(kid, number, noise(size), start=start).encode()
+    match chance.randrange(4):
+        case 0:
+            return Envelope(kid, number, ciphertext)
+        case 1:
+            return Envelope(kid, number, ciphertext, opener=Opener(number, noise(32), number, None))
+        case 2:
+            opener = Opener(0, None, None, (chance.randrange(1, 2_000), noise(16)))
+            return Envelope(kid, number, ciphertext, opener=opener, claims=Claims(topic="x"))
+    start = StartHeader(noise(32), noise(32), noise(1), noise(32), chance.choice([None, 0, 63]))
+    return Envelope(kid, number, ciphertext, start=start)
 
 
 async def test_a_thousand_envelopes_of_garbage(world: World) -> None:
@@ -109,9 +114,7 @@ async def test_a_certified_stranger_s_start_with_a_wrong_signature(world: World)
         assert not ops.endpoint.sessions.all()
 
 
-def _with_signer(device, genuine):  # type: ignore[no-untyped-def]
-    from dataclasses import replace
-
+def _with_signer(device: Device, genuine: Signer) -> Member:
     class Wrong:
         public = genuine.public
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGKILL, for real: both ends and the hub die together at any moment, five times, and the hub's memory is lost each time."""
+"""SIGKILL, for real: both ends and the hub die together at any moment, five times, and the hub's memory is lost."""
 
 from __future__ import annotations
 

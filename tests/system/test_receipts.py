@@ -17,7 +17,6 @@ from sealway.sdk.sessions import Leaving
 from sealway.transports.ports import Collected, Deposit
 from sealway.wire.envelope import Envelope
 from sealway.wire.message import CODE_POST, Message
-
 from tests.system.world import World, counters, ready, until
 
 
@@ -204,7 +203,7 @@ async def test_what_the_peer_cannot_open_any_more_moves_to_a_new_number(fast: Wo
 
 
 async def test_a_new_session_at_half_the_walk(fast: World) -> None:
-    """The receipts of a session are withheld: its sender begins another before the application could not follow any more."""
+    """A session's receipts are withheld: its sender begins another while the application can still follow."""
     sieve = Sieve()
     async with fast.device(policy=Policy(walk=64)) as meter, fast.application(tamper=sieve) as ops, fast.watching(ops):
         await ready(meter, ops)
@@ -258,7 +257,7 @@ async def test_unacknowledged_is_told_once(world: World) -> None:
 
 
 async def test_signs_of_life_and_silence(world: World) -> None:
-    """A device that declared ten minutes says something in time; once it is gone, the application hears of the silence."""
+    """A device that declared ten minutes says something in time; once it is gone, the application is told."""
     told: list[Event] = []
     async with world.application() as ops, world.watching(ops):
         ops.endpoint.on_event = told.append

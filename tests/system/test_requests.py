@@ -14,7 +14,6 @@ from sealway.identity.grants import issue_grant
 from sealway.sdk import Device
 from sealway.wire.header import Claims
 from sealway.wire.message import CODE_POST, Message
-
 from tests.system.world import World, counters, kill, ready, until
 
 LONG = timedelta(hours=2)

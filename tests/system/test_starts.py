@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,6 @@ from sealway.transports.memory import _Published
 from sealway.transports.ports import Collected
 from sealway.wire.bundle import Offer, SignedBundle
 from sealway.wire.envelope import Envelope
-
 from tests.system.domain import Domain
 from tests.system.world import World, counters, ready, until
 
@@ -85,8 +85,8 @@ async def test_a_one_time_key_that_is_served_twice(fast: World) -> None:
         await until(lambda: not two.endpoint.outbox)
 
 
-def _once(offer: bytes, genuine):  # type: ignore[no-untyped-def]
-    served = []
+def _once(offer: bytes, genuine: Any) -> Any:
+    served: list[str] = []
 
     async def claim(name: str) -> bytes:
         if served:
@@ -149,7 +149,7 @@ async def test_too_many_sessions_with_one_peer(world: World) -> None:
                     await meter.send(world.ops, "readings", b"%d" % n)
                 except RateLimited:
                     break
-                await until(lambda n=n: b"%d" % n in world.got or counters(ops)["refused_RateLimited"] > 0)
+                await until(lambda n=n: b"%d" % n in world.got)  # type: ignore[misc]
             assert n == 2 * SESSIONS_PER_PEER  # it refuses itself too
             assert len(ops.endpoint.sessions.all()) <= 2 * SESSIONS_PER_PEER
         await other.send(world.ops, "readings", b"other")

@@ -23,7 +23,6 @@ from sealway.sdk import Application, Device, Member, Received
 from sealway.sdk.role import Role
 from sealway.transports.memory import MemoryHub, Tamper
 from sealway.wire.message import Message
-
 from tests.system.domain import Domain
 
 PATIENCE_S = 30.0
@@ -124,7 +123,7 @@ class _Watched:
 
 
 class World:
-    """An owner, a hub, and endpoints by label. ``executed`` and ``got`` outlive every restart: they are what really happened."""
+    """An owner, a hub, and endpoints by label. ``executed`` and ``got`` outlive every restart: what really happened."""
 
     def __init__(self, path: Path, *, speed: float = 1.0) -> None:
         self.path = path
@@ -141,7 +140,9 @@ class World:
             self.members[label] = self.domain.member(role, label)
         return self.members[label]
 
-    def device(self, label: str = "meter", *, tamper: Tamper | None = None, directory: str = "", **options: Any) -> Device:
+    def device(
+        self, label: str = "meter", *, tamper: Tamper | None = None, directory: str = "", **options: Any
+    ) -> Device:
         member = self.member("device", label)
         options.setdefault("clock", self.clock)
         device = Device(self.path / (directory or label), member, self.hub.carrier(tamper), **options)

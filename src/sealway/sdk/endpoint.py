@@ -19,7 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from sealway.crypto.ports import Random
-from sealway.errors import HopRefused, NotFound, RateLimited, SealwayError
+from sealway.errors import HopRefused, NotFound, NotTrusted, PeerMisbehaved, RateLimited, SealwayError, StateLost
 from sealway.protocol.events import Event
 from sealway.protocol.policy import DEFAULT_POLICY, Policy
 from sealway.sdk.clock import Clock, SystemClock
@@ -117,10 +117,15 @@ class Endpoint:
         self._hop_failed = False
 
     def _load(self, connection: sqlite3.Connection) -> None:
-        self.prekeys.load(connection, self.clock.now_ms() // 1_000)
-        self.sessions.load(connection)
-        self.directory.load(connection)
-        self.engine.load(connection)
+        try:
+            self.prekeys.load(connection, self.clock.now_ms() // 1_000)
+            self.sessions.load(connection)
+            self.directory.load(connection)
+            self.engine.load(connection)
+        except (PeerMisbehaved, NotTrusted, ValueError, TypeError) as damage:
+            raise StateLost(
+                f"the state is damaged: {damage}", hint="move the directory away and begin anew"
+            ) from damage
 
     # life ------------------------------------------------------------------------------------------------------
     async def start(self) -> None:
