@@ -78,6 +78,27 @@ async def test_an_application_restored_from_a_backup(fast: World) -> None:
     assert set(fast.identities.values()) == {1}
 
 
+async def test_the_message_that_proves_the_loss_arrives_too(fast: World) -> None:
+    """Its receipt stops the restored application's session; the reading that carried it moves, and is no repetition."""
+    async with fast.device() as meter:
+        async with fast.application() as ops, fast.watching(ops):
+            await ready(meter, ops)
+            await ops.request(fast.meter, "valve", b"1", timeout=LONG)
+            await acknowledged(meter, ops)
+        back_up(fast, "ops")
+        async with fast.application() as ops, fast.watching(ops):
+            await ops.request(fast.meter, "valve", b"2", timeout=LONG)
+            await acknowledged(meter, ops)
+        held = meter.endpoint.sessions.sending_to(str(fast.ops))
+        assert held is not None
+        held.session.clock.due(fast.clock.now_ms())
+        await send(fast, meter, b"proof")
+        async with fast.application(directory="ops.copy") as ops, fast.watching(ops):
+            await until(lambda: counters(ops)["refused_StateLost"] == 1)
+            await until(lambda: fast.got == [b"proof"])
+            await acknowledged(meter, ops)
+
+
 async def test_messages_sealed_before_anyone_noticed_are_not_taken_for_old_ones(fast: World) -> None:
     """The restored device seals, is restarted, seals again: numbers that the application knows with other contents."""
     async with fast.application() as ops, fast.watching(ops):
