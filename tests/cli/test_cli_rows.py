@@ -83,9 +83,9 @@ BAD = {
     "JSONL not UTF-8": ("in.jsonl", b'{"a":1}\n"\xff"\n', r"row 1 \(line 2\) is not UTF-8"),
     "JSONL not JSON": ("in.jsonl", b'{"a":1}\n\n{"a":\n', r"row 1 \(line 3\) is not JSON"),
     "JSONL nested too deep": ("in.jsonl", b"[" * 100_000 + b"\n", r"row 0 \(line 1\) is not JSON"),
-    "a row too large": ("in.jsonl", b'"' + b"x" * 260_000 + b'"\n', "row 0 is larger"),
+    "a row too large": ("in.jsonl", b'"' + b"x" * 63_500 + b'"\n', "row 0 is larger"),
     "a line without end": ("in.jsonl", b"x" * 900_000, "a line is longer"),
-    "a cell too large": ("in.csv", b"a\n" + b"x" * 260_000 + b"\n", r"row 0 \(line 2\) is not CSV"),
+    "a cell too large": ("in.csv", b"a\n" + b"x" * 63_500 + b"\n", r"row 0 \(line 2\) is not CSV"),
 }
 
 

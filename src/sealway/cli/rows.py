@@ -25,8 +25,8 @@ from sealway.errors import LocalMisuse
 
 Format: TypeAlias = Literal["csv", "jsonl"]
 
-MAX_ROW_BYTES: Final = 250_000
-"""Largest payload: it has to fit a message with its options."""
+MAX_ROW_BYTES: Final = 63_000
+"""Largest payload: with its options and what the protocol adds it has to fit an envelope of suite 1 (65 535 bytes)."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 _SUFFIXES: Final[dict[str, Format]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}

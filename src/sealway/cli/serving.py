@@ -121,7 +121,8 @@ class Pace:
         while (left := self._due - loop.time()) > 0:
             self._changed.clear()
             try:
-                await asyncio.wait_for(self._changed.wait(), left)
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
             except TimeoutError:
                 break
         self._due = max(self._due, loop.time() - self.interval_s) + self.interval_s

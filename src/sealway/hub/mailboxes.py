@@ -246,7 +246,8 @@ async def _comes(arrival: asyncio.Event, deadline: float, gone: Callable[[], Awa
     loop = asyncio.get_running_loop()
     while (left := deadline - loop.time()) > 0 and not await gone():
         try:
-            await asyncio.wait_for(arrival.wait(), min(left, _LOOK_SECONDS))
+            async with asyncio.timeout(min(left, _LOOK_SECONDS)):
+                await arrival.wait()
         except TimeoutError:
             continue
         return True
