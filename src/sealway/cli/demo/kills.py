@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from sealway.cli.demo.process import RoleProcess
 from sealway.errors import TransportFailed
@@ -42,7 +43,7 @@ async def kill_in_flight(process: RoleProcess, stir: Callable[[int], None], rand
         stir(attempt)
         await asyncio.sleep(random.uniform(0.0, 0.12))
         process.pause()
-        in_flight = int((await process.status())["in_flight"])
+        in_flight = _envelopes_in_flight(await process.status())
         if in_flight:
             before = process.pid
             await process.kill()
@@ -52,3 +53,8 @@ async def kill_in_flight(process: RoleProcess, stir: Callable[[int], None], rand
             return Restart(process.role, before, process.pid, 9, in_flight)
         process.resume()
     raise TransportFailed(f"{process.title} was never caught with envelopes in flight")
+
+
+def _envelopes_in_flight(status: dict[str, Any]) -> int:
+    """Count envelopes only: an application's ``in_flight`` also has messages that it has opened and not handled yet."""
+    return int(status.get("unacknowledged", status["in_flight"]))
