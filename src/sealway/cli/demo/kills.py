@@ -17,6 +17,8 @@ from sealway.cli.demo.process import RoleProcess
 from sealway.errors import TransportFailed
 
 ATTEMPTS = 60
+UNAIDED = 3
+SLOW_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +32,13 @@ class Restart:
     in_flight: int
 
 
-async def kill_in_flight(process: RoleProcess, stir: Callable[[int], None], random: Random) -> Restart:
+async def kill_in_flight(
+    process: RoleProcess, beyond: RoleProcess, stir: Callable[[int], None], random: Random
+) -> Restart:
     """Kill a role while something is in flight, and start it again.
 
     Args:
+        beyond: who takes commands off its hands; when traffic is thin, it is stopped for a moment, as if it were slow.
         stir: called before each attempt with its number; makes sure that there is traffic.
 
     Raises:
@@ -41,18 +46,29 @@ async def kill_in_flight(process: RoleProcess, stir: Callable[[int], None], rand
     """
     for attempt in range(ATTEMPTS):
         stir(attempt)
-        await asyncio.sleep(random.uniform(0.0, 0.12))
-        process.pause()
-        in_flight = _envelopes_in_flight(await process.status())
-        if in_flight:
-            before = process.pid
-            await process.kill()
-            await process.start()
-            await process.ready()
-            process.restarts += 1
-            return Restart(process.role, before, process.pid, 9, in_flight)
-        process.resume()
+        slow = attempt >= UNAIDED
+        if slow:
+            beyond.pause()
+        try:
+            await asyncio.sleep(random.uniform(0.0, 0.12) + (SLOW_S if slow else 0.0))
+            process.pause()
+            in_flight = _envelopes_in_flight(await process.status())
+            if in_flight:
+                return await _killed_and_back(process, in_flight)
+            process.resume()
+        finally:
+            if slow:
+                beyond.resume()
     raise TransportFailed(f"{process.title} was never caught with envelopes in flight")
+
+
+async def _killed_and_back(process: RoleProcess, in_flight: int) -> Restart:
+    before = process.pid
+    await process.kill()
+    await process.start()
+    await process.ready()
+    process.restarts += 1
+    return Restart(process.role, before, process.pid, 9, in_flight)
 
 
 def _envelopes_in_flight(status: dict[str, Any]) -> int:

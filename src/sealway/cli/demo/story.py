@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from sealway.cli.demo.commander import Commander
-from sealway.cli.demo.kills import Restart, kill_in_flight
+from sealway.cli.demo.kills import UNAIDED, Restart, kill_in_flight
 from sealway.cli.demo.options import LIVE_RATE, Options
 from sealway.cli.demo.process import RoleProcess
 from sealway.cli.demo.progress import Progress
@@ -97,10 +97,11 @@ async def _kill(story: Story, commander: Commander, role: str, random: Random, s
     def stir(attempt: int) -> None:
         if attempt == 0:
             commander.change_interval(len(story.restarts) % story.options.devices)
-        elif role == "application" or attempt % 4 == 0:
-            commander.ask_status(attempt % story.options.devices)
+        elif role == "application" or attempt >= UNAIDED:
+            commander.ask_status(0)  # device-1: who is stopped for a moment holds up what goes to it
 
-    restart = await kill_in_flight(process, stir, random)
+    beyond = story.roles["device-1" if role == "gateway" else "gateway"]
+    restart = await kill_in_flight(process, beyond, stir, random)
     story.restarts.append(restart)
     say(
         f"killed {title} (pid {restart.pid_before}, SIGKILL) with {restart.in_flight} unacknowledged in its hands;"
