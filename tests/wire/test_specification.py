@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
 from sealway.wire import cose, envelope, header, message, options
+from sealway.wire.compact import to_compact
 from sealway.wire.merkle import merkle_path, merkle_root
 from sealway.wire.message_parts import encode_void
 from tests.wire.wire_samples import (
@@ -108,6 +109,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "aad": AAD.hex(),
         "envelope": SEALED.hex(),
         "full-header": FULL.protected.hex(),
+        "compact": to_compact(envelope.Envelope.decode(SEALED)).hex(),
     },
     "message.md": {
         "reading": READING.encode().hex(),
