@@ -51,6 +51,10 @@ class Policy:
     """T_missing: numbers that a receipt listed are reported missing after this time."""
     unacknowledged_after_ms: int = HOUR_MS
     """Sealed messages without a receipt are reported after this time."""
+    reoffer_after_ms: int = 15_000
+    """Time after which an envelope that a hop took, and no receipt covers, is offered again; doubles each time."""
+    longest_reoffer_ms: int = HOUR_MS
+    """Where that doubling ends."""
     held_for_ms: int = 7 * DAY_MS
     """How long keys of older epochs, closed sessions and their identifiers are remembered."""
     freshness_references: int = 4_096

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from sealway.errors import Malformed, NotAuthentic, NotTrusted
+from sealway.errors import Malformed, NotAuthentic, NotTrusted, SealwayError, TransportFailed
 from sealway.identity.bundles import ProvenBundle, verify_bundle, verify_offer
 from sealway.identity.credentials import Credential, verify_chain
 from sealway.identity.root import OwnerRoot
 from sealway.sdk.clock import Clock
+from sealway.sdk.evidence import Evidence
 from sealway.sdk.journal import Journal
 from sealway.transports.ports import Carrier
 from sealway.wire.address import Name
@@ -29,8 +32,11 @@ class Directory:
     """Fetches and proves credentials and bundles; remembers certificates and the newest sequence of each peer's
     bundle."""
 
-    def __init__(self, carrier: Carrier, root: OwnerRoot, journal: Journal, clock: Clock) -> None:
+    def __init__(
+        self, carrier: Carrier, root: OwnerRoot, journal: Journal, clock: Clock, evidence: Evidence
+    ) -> None:  # fmt: skip
         self._carrier = carrier
+        self._evidence = evidence
         self._root = root
         self._journal = journal
         self._clock = clock
@@ -51,18 +57,20 @@ class Directory:
             NotTrusted, NotAuthentic, Malformed, Replayed: what was served is not that endpoint's newest bundle.
         """
         encoded = await self._carrier.claim_bundle(str(name))
-        credential = await self._signer_of(Offer.decode(encoded).bundle, name)
-        lowest = self._sequences.get(str(name), 1)
-        proven = verify_offer(encoded, credential, self._now_s(), lowest_sequence=max(1, lowest))
+        with self._told_if_refused(encoded):
+            credential = await self._signer_of(Offer.decode(encoded).bundle, name)
+            lowest = self._sequences.get(str(name), 1)
+            proven = verify_offer(encoded, credential, self._now_s(), lowest_sequence=max(1, lowest))
         self._remember(proven)
         return proven
 
     async def by_hash(self, digest: bytes, x5t: bytes) -> ProvenBundle:
         """Return the bundle and the certificate that a start names by their hashes. Raises as ``offer``."""
         encoded = await self._carrier.bundle_by_hash(digest)
-        if hashlib.sha256(encoded).digest() != digest:
-            raise NotAuthentic("the directory served another bundle than the one that was named")
-        return verify_bundle(encoded, await self.credential(x5t), self._now_s())
+        with self._told_if_refused(encoded):
+            if hashlib.sha256(encoded).digest() != digest:
+                raise NotAuthentic("the directory served another bundle than the one that was named")
+            return verify_bundle(encoded, await self.credential(x5t), self._now_s())
 
     async def credential(self, x5t: bytes, name: Name | None = None) -> Credential:
         """Return the credential whose certificate has this SHA-256, and ``name`` if one is given. Raises as
@@ -70,6 +78,8 @@ class Directory:
         chain = self._chains.get(x5t)
         if chain is None:
             chain = tuple(await self._carrier.credential(x5t))
+            with self._told_if_refused(CertChain(chain).encode()):
+                return self._proven(chain, x5t, name)
         return self._proven(chain, x5t, name)
 
     def known(self, x5t: bytes, name: Name) -> Credential | None:
@@ -88,6 +98,16 @@ class Directory:
                 self._journal.note("DELETE FROM certificates WHERE x5t = ?", oldest)
             self._journal.note("INSERT OR REPLACE INTO certificates VALUES (?, ?)", x5t, CertChain(chain).encode())
         return credential
+
+    @contextmanager
+    def _told_if_refused(self, answer: bytes) -> Iterator[None]:
+        """Tell of an answer that is refused; not of one that could not be judged, for want of another answer."""
+        try:
+            yield
+        except SealwayError as error:
+            if not isinstance(error, TransportFailed):
+                self._evidence.refused(answer, error)
+            raise
 
     async def _signer_of(self, bundle: bytes, name: Name) -> Credential:
         key_ref = SignedBundle.decode(bundle).sign1.key_ref

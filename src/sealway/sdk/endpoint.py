@@ -25,6 +25,7 @@ from sealway.protocol.policy import DEFAULT_POLICY, Policy
 from sealway.sdk.clock import Clock, SystemClock
 from sealway.sdk.directory import Directory
 from sealway.sdk.engine import Engine
+from sealway.sdk.evidence import Evidence, Listener
 from sealway.sdk.inbox import Inbox, Received
 from sealway.sdk.intake import Intake
 from sealway.sdk.journal import Journal
@@ -92,22 +93,26 @@ class Endpoint:
         kids, member, carrier, clock = KidPool(), self.member, self.carrier, self.clock
         silence = max(1, int(max_silence.total_seconds())) if max_silence is not None else None
         self.journal = Journal(self.store)
-        self.outbox = Outbox()
+        self.evidence = Evidence()
+        self.outbox = Outbox(policy)
         self.sessions = Sessions(self.journal, kids, policy)
-        self.directory = Directory(carrier, member.root, self.journal, clock)
+        self.directory = Directory(carrier, member.root, self.journal, clock, self.evidence)
         self.inbox = Inbox(self.store)
         self.engine = Engine(
-            self.sessions, self.outbox, self.journal, clock, random, policy, self.inbox.offer, self._happened, silence
-        )
+            self.sessions, self.outbox, self.journal, clock, random, policy, self.evidence, self.inbox.offer,
+            self._happened, silence,
+        )  # fmt: skip
         self.prekeys = PrekeyStore(member, self.journal, kids)
         self.links = Links(
             member, self.directory, self.prekeys, self.sessions, self.engine, self.journal, kids, clock, random, policy
         )
         self.mover = Mover(self.sessions, self.links, self.engine, clock, policy)
-        self.publisher = Publisher(member, carrier, self.prekeys, self.journal, clock, random, consents)
+        self.publisher = Publisher(
+            member, carrier, self.prekeys, self.journal, clock, random, consents, self.evidence
+        )  # fmt: skip
         self.publisher.on_lost = lambda: self.sessions.stop_all("this state is a copy, or was restored")
         self.publisher.on_forgotten = self.sessions.leave_unanswered
-        self.intake = Intake(self.sessions, self.links, self.engine, self.journal)
+        self.intake = Intake(self.sessions, self.links, self.engine, self.journal, self.evidence)
         self.upkeep = Upkeep(self.sessions, self.prekeys, self.journal, clock, policy, self._happened)
         self.events: asyncio.Queue[Event] = asyncio.Queue(1_024)
         self.on_event: Callable[[Event], None] | None = None
@@ -126,6 +131,16 @@ class Endpoint:
             raise StateLost(
                 f"the state is damaged: {damage}", hint="move the directory away and begin anew"
             ) from damage
+
+    @property
+    def on_refused(self) -> Listener | None:
+        """Called with the digest (first 16 hex of SHA-256) of each envelope, or answer of the directory, that was
+        refused, and the typed error. Set it before ``start``."""
+        return self.evidence.listener
+
+    @on_refused.setter
+    def on_refused(self, listener: Listener | None) -> None:
+        self.evidence.listener = listener
 
     # life ------------------------------------------------------------------------------------------------------
     async def start(self) -> None:

@@ -22,6 +22,7 @@ from sealway.protocol.ranges import Range
 from sealway.protocol.sending import Acknowledgement
 from sealway.protocol.session import Opened, Sealed
 from sealway.sdk.clock import Clock
+from sealway.sdk.evidence import Evidence
 from sealway.sdk.inbox import Received
 from sealway.sdk.journal import Journal
 from sealway.sdk.outbox import Outbox
@@ -48,6 +49,7 @@ class Engine:
     """The synchronous heart of an endpoint.
 
     Args:
+        evidence: told which envelope brought a request.
         deliver: called, after the commit, with each new message.
         report: called with each event.
         max_silence_s: declared to every peer: an empty message goes out before this end has been silent that long.
@@ -55,7 +57,8 @@ class Engine:
 
     def __init__(
         self, sessions: Sessions, outbox: Outbox, journal: Journal, clock: Clock, random: Random, policy: Policy,
-        deliver: Callable[[Received], None], report: Callable[[Event], None], max_silence_s: int | None = None,
+        evidence: Evidence, deliver: Callable[[Received], None], report: Callable[[Event], None],
+        max_silence_s: int | None = None,
     ) -> None:  # fmt: skip
         self.sessions = sessions
         self.outbox = outbox
@@ -63,6 +66,7 @@ class Engine:
         self._clock = clock
         self._random = random
         self._policy = policy
+        self._evidence = evidence
         self._deliver = deliver
         self._report = report
         self._max_silence_s = max_silence_s
@@ -182,7 +186,10 @@ class Engine:
         received = Received(session.peer, message, opened.identity, session.hash, now_ms, self._last_row, expires)
         origin = (session.peer, session.hash, opened.identity.session, opened.identity.number)
         event = message.code < 0x40 and message.request_id is None
-        sizes = (len(envelope.encode()), opened.message_bytes, event)
+        encoded = envelope.encode()
+        sizes = (len(encoded), opened.message_bytes, event)
+        if message.request_id is not None:
+            self._evidence.opened(self._last_row, encoded)
         self.journal.note(_INBOX, self._last_row, *origin, now_ms, message.sent_at, expires, *sizes, message.encode())
         self.journal.count("opened")
         self.journal.then(lambda: self._deliver(received))

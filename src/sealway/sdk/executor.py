@@ -91,6 +91,7 @@ class Executor:
             handler = await self._permitted(received)
         except SealwayError as refused:
             endpoint.journal.count(f"requests_refused_{type(refused).__name__}")
+            endpoint.evidence.request_refused(received.row, refused)
             log.info("a request of %s was refused: %s", received.peer, refused)
             return _refusal(refused)
         endpoint.journal.note(

@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from sealway.errors import LocalMisuse, NotFound, RateLimited, SealwayError, StateLost, TransportFailed
+from sealway.errors import NotAuthentic, NotFound, RateLimited, SealwayError, StateLost, TransportFailed
 from sealway.sdk.engine import Engine
+from sealway.sdk.evidence import Evidence
 from sealway.sdk.journal import Journal
 from sealway.sdk.links import Links
 from sealway.sdk.sessions import Sessions
@@ -28,11 +29,14 @@ _MOST_REMEMBERED = 4_096
 class Intake:
     """Opens collected envelopes and says which of them the hop may forget."""
 
-    def __init__(self, sessions: Sessions, links: Links, engine: Engine, journal: Journal) -> None:
+    def __init__(
+        self, sessions: Sessions, links: Links, engine: Engine, journal: Journal, evidence: Evidence
+    ) -> None:  # fmt: skip
         self._sessions = sessions
         self._links = links
         self._engine = engine
         self._journal = journal
+        self._evidence = evidence
         self._tries: dict[tuple[str, int], int] = {}
 
     async def open_all(self, collected: Sequence[Collected]) -> list[Collected]:
@@ -50,6 +54,7 @@ class Intake:
         except SealwayError as error:
             self._journal.check()
             self._count(error)
+            self._evidence.refused(item.envelope, error)
             return not self._is_worth_another_try(item, error)
         return True
 
@@ -65,7 +70,7 @@ class Intake:
         held = self._sessions.by_kid(envelope.kid)
         if held is None:
             self._journal.count("refused_unknown_kid")
-            raise LocalMisuse("an envelope for a session that is not known here")
+            raise NotAuthentic("an envelope for a session that is not known here")
         self._engine.open(held, envelope)
 
     def _is_worth_another_try(self, item: Collected, error: SealwayError) -> bool:

@@ -11,14 +11,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from sealway.protocol.policy import DEFAULT_POLICY, Policy
 from sealway.protocol.ranges import Range
 from sealway.transports.ports import Deposit
 
 Key = tuple[bytes, int]
 """Session hash and number."""
 
-FIRST_REOFFER_MS = 15_000
-LONGEST_REOFFER_MS = 3_600_000
 FIRST_RETRY_MS = 500
 LONGEST_RETRY_MS = 60_000
 AFTER_MISSING_MS = 2_000
@@ -40,9 +39,14 @@ class Outgoing:
 
 
 class Outbox:
-    """What waits for a hop, or for a receipt."""
+    """What waits for a hop, or for a receipt.
 
-    def __init__(self) -> None:
+    Args:
+        policy: how long a hop's acceptance delays the next offer.
+    """
+
+    def __init__(self, policy: Policy = DEFAULT_POLICY) -> None:
+        self._policy = policy
         self._items: dict[Key, Outgoing] = {}
         self._bytes = 0
         self.wake = asyncio.Event()
@@ -107,7 +111,7 @@ class Outbox:
         if not item.kept:
             self._remove(key)
             return
-        delay = min(FIRST_REOFFER_MS << min(item.accepted, 20), LONGEST_REOFFER_MS)
+        delay = min(self._policy.reoffer_after_ms << min(item.accepted, 20), self._policy.longest_reoffer_ms)
         item.accepted, item.failures = item.accepted + 1, 0
         item.offered_ms, item.due_ms = now_ms, now_ms + delay
 

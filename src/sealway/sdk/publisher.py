@@ -12,9 +12,10 @@ import logging
 from collections.abc import Callable, Sequence
 
 from sealway.crypto.ports import Random
-from sealway.errors import NotFound, SealwayError, TransportFailed
+from sealway.errors import NotFound, Replayed, SealwayError, TransportFailed
 from sealway.identity.bundles import verify_bundle
 from sealway.sdk.clock import Clock
+from sealway.sdk.evidence import Evidence
 from sealway.sdk.journal import Journal
 from sealway.sdk.member import Member
 from sealway.sdk.prekeystore import PrekeyStore
@@ -32,7 +33,7 @@ class Publisher:
 
     def __init__(
         self, member: Member, carrier: Carrier, prekeys: PrekeyStore, journal: Journal, clock: Clock, random: Random,
-        consents: Sequence[bytes],
+        consents: Sequence[bytes], evidence: Evidence,
     ) -> None:  # fmt: skip
         self._member = member
         self._carrier = carrier
@@ -41,6 +42,7 @@ class Publisher:
         self._clock = clock
         self._random = random
         self._consents = tuple(consents)
+        self._evidence = evidence
         self._ready = asyncio.Event()
         self._checked_ms: int | None = None
         self._pause_ms = SOONEST_CHECK_MS
@@ -122,12 +124,21 @@ class Publisher:
         except NotFound:
             return 0
         try:
-            return verify_bundle(encoded, self._member.credential, now_s).claims.sequence
+            sequence = verify_bundle(encoded, self._member.credential, now_s).claims.sequence
+            self._tell_if_old(encoded, sequence)
+            return sequence
         except TransportFailed:
             raise
         except SealwayError as error:
+            self._evidence.refused(encoded, error)
             log.warning("the directory shows something that is not a bundle of this endpoint: %s", error)
             return 0
+
+    def _tell_if_old(self, encoded: bytes, theirs: int) -> None:
+        """Tell of an old bundle, unless the newest one is still on its way; either way it is published again."""
+        newest = self._prekeys.newest
+        if newest is not None and theirs < newest.proven.claims.sequence and self._unpublished is None:
+            self._evidence.refused(encoded, Replayed("the directory shows an old bundle of this endpoint"))
 
     def _lost_state(self, theirs: int) -> None:
         log.error(

@@ -19,7 +19,7 @@ HANDLED_KEPT = 100_000
 
 
 class Upkeep:
-    """What is done once a minute."""
+    """What is done once a minute, or more often if reports are wanted sooner."""
 
     def __init__(
         self, sessions: Sessions, prekeys: PrekeyStore, journal: Journal, clock: Clock, policy: Policy,
@@ -32,11 +32,12 @@ class Upkeep:
         self._policy = policy
         self._report = report
         self._last_ms: int | None = None
+        self._every_ms = min(EVERY_MS, policy.unacknowledged_after_ms)
 
     def look(self, now_ms: int) -> None:
-        """Do it, if a minute has passed; noted with the present group."""
+        """Do it, if it is time; noted with the present group."""
         steady_ms = self._clock.uptime().ms
-        if self._last_ms is not None and steady_ms - self._last_ms < EVERY_MS:
+        if self._last_ms is not None and steady_ms - self._last_ms < self._every_ms:
             return
         self._last_ms = steady_ms
         self._report_unacknowledged(now_ms)
