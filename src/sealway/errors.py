@@ -26,6 +26,10 @@ class LocalMisuse(SealwayError):
     """The caller asked for something that cannot be: a wrong argument, a wrong order, a missing file."""
 
 
+class InUse(LocalMisuse):
+    """Another process uses the state directory."""
+
+
 class PeerMisbehaved(SealwayError):
     """Bytes from the other side, or from anyone in between, that must not be acted on."""
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from sealway.cli.authority import OwnerHome
-from sealway.cli.home import Home
-from sealway.cli.ledger import Ledger
+from sealway.cli.home import home_of
 from sealway.crypto.secret import Secret
 from sealway.errors import StateLost
+from sealway.home.home import Home
 from sealway.identity.grants import verify_grant
+from sealway.sdk.owner.authority import OwnerHome
+from sealway.sdk.owner.ledger import Ledger
 from sealway.wire.address import Name
 from tests.cli.town import DOMAIN, PASSPHRASE, Town, call
 
@@ -91,11 +92,11 @@ def test_grant_binds_the_holder_to_devices_and_scopes(town: Town, tmp_path: Path
 def test_an_expired_grant_is_left_out_with_a_warning(
     town: Town, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    home = Home(town.application("expiring"), "app")
+    home = home_of(town.application("expiring"), "app")
     enrolled = home.open(SECRET)
     assert len(enrolled.grants) == 1
     later = enrolled.claims.issued + 3 * 86_400
-    monkeypatch.setattr("sealway.cli.home.time.time", lambda: later)
+    monkeypatch.setattr("sealway.home.home.time.time", lambda: later)
     assert home.open(SECRET).grants == ()
     assert "warning: a grant is left out" in capsys.readouterr().err
 

@@ -50,12 +50,12 @@ def watch(
     key_file: KeyFile = None,
 ) -> None:
     """Write down what devices send, and send commands, until SIGTERM. Prints a JSON line for each notable event."""
-    from sealway.cli.home import Home
+    from sealway.cli.home import home_of
     from sealway.cli.running import log_to, run_until_stopped
     from sealway.cli.watching import WatchPlan, watch_forever
 
     plan = WatchPlan(received=received, requests=requests, answers=answers, verbose=verbose)
-    enrolled = Home(state, "app").open(options.passphrase(key_file))
+    enrolled = home_of(state, "app").open(options.passphrase(key_file))
     log_to(log_file, verbose=verbose)
     run_until_stopped(lambda: watch_forever(state, enrolled, plan))
 
@@ -81,7 +81,7 @@ def request(
     import os
     from datetime import timedelta
 
-    from sealway.cli.home import Home
+    from sealway.cli.home import home_of
     from sealway.cli.questions import Question
     from sealway.cli.running import log_to, run_to_end
     from sealway.cli.watching import ask_one
@@ -90,7 +90,7 @@ def request(
     target, segments = options.name_of(to, "--to", "device"), options.path_of(path)
     question = Question(chosen, target, segments, payload.encode(), timedelta(seconds=timeout))
     shown = tuple(read_file(file, "the grant") for file in grant or ())
-    enrolled = Home(state, "app").open(options.passphrase(key_file), shown)
+    enrolled = home_of(state, "app").open(options.passphrase(key_file), shown)
     log_to(log_file, verbose=verbose)
     answer = run_to_end(lambda: ask_one(state, enrolled, question))
     say(answer.payload.decode("utf-8", "backslashreplace"))

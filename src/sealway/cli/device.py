@@ -47,7 +47,7 @@ def send(
 ) -> None:
     """Seal one message and wait until a hop has taken it."""
     from sealway.cli.files import read_input
-    from sealway.cli.home import Home
+    from sealway.cli.home import home_of
     from sealway.cli.running import log_to, run_to_end
     from sealway.cli.sending import Single, send_one
 
@@ -56,7 +56,7 @@ def send(
         raise LocalMisuse("one payload is to be sent", hint="give --data TEXT or --file FILE")
     payload = data.encode() if data is not None else read_input(file or Path("-"), "the payload")
     single = Single(peer, options.path_of(path), payload, wait_ack=wait_ack, timeout_s=timeout)
-    enrolled = Home(state, "device").open(options.passphrase(key_file))
+    enrolled = home_of(state, "device").open(options.passphrase(key_file))
     log_to(log_file, verbose=verbose)
     run_to_end(lambda: send_one(state, enrolled, single))
     say("acknowledged by the other end" if wait_ack else "sealed, and taken by the next hop")
@@ -86,7 +86,7 @@ def serve(
     What was sent is remembered in the state directory: after a restart it goes on where it was. Prints a JSON line for
     each notable event.
     """
-    from sealway.cli.home import Home
+    from sealway.cli.home import home_of
     from sealway.cli.rows import Deal
     from sealway.cli.running import log_to, run_until_stopped
     from sealway.cli.serving import Plan, serve_forever
@@ -98,7 +98,7 @@ def serve(
         interval_s=1 / rate if rate is not None else interval, count=count, source=_source(input_file, form, no_sensor),
         deal=options.parsed(Deal.parse, deal, "--deal"), sensor=not no_sensor, verbose=verbose,
     )  # fmt: skip
-    enrolled = Home(state, "device").open(options.passphrase(key_file))
+    enrolled = home_of(state, "device").open(options.passphrase(key_file))
     log_to(log_file, verbose=verbose)
     run_until_stopped(lambda: serve_forever(state, enrolled, plan))
 

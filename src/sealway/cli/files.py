@@ -1,30 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that the command line reads and hands over, with errors that name them."""
+"""Files and streams that the command line reads and hands over, with errors that name them."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from sealway.errors import LocalMisuse
+from sealway.storage.files import MAX_FILE_BYTES, read_file, sync_directory, usable, write_file
 
-MAX_FILE_BYTES = 1 << 20
+__all__ = ["chunks_of", "lines_in", "read_file", "read_input", "sync_directory", "usable", "write_file"]
+
 _CHUNK = 1 << 16
-
-
-def read_file(path: Path, what: str, *, limit: int = MAX_FILE_BYTES) -> bytes:
-    """Return the content of a file of at most ``limit`` bytes. Raises LocalMisuse."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(limit + 1)
-    except OSError as error:
-        raise LocalMisuse(f"cannot read {what} {path}: {_reason(error)}") from None
-    if len(content) > limit:
-        raise LocalMisuse(f"{what} {path} is larger than {limit} bytes")
-    return content
 
 
 def read_input(path: Path, what: str, *, limit: int = MAX_FILE_BYTES) -> bytes:
@@ -35,36 +24,6 @@ def read_input(path: Path, what: str, *, limit: int = MAX_FILE_BYTES) -> bytes:
     if len(content) > limit:
         raise LocalMisuse(f"{what} on standard input is larger than {limit} bytes")
     return content
-
-
-def write_file(path: Path, content: bytes, what: str) -> None:
-    """Put ``content`` at ``path`` in one step that is durable on return. Raises LocalMisuse."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    with usable(path, what):
-        with fresh.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make a new or renamed entry of a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def usable(path: Path, what: str) -> Iterator[None]:
-    """Turn what the operating system says of a file into LocalMisuse that names it."""
-    try:
-        yield
-    except OSError as error:
-        raise LocalMisuse(f"cannot use {what} {path}: {_reason(error)}") from None
 
 
 def chunks_of(descriptor: int) -> Iterator[bytes]:
@@ -84,7 +43,3 @@ def lines_in(chunks: Iterator[bytes], *, limit: int) -> Iterator[bytes]:
             raise LocalMisuse(f"a line is longer than {limit} bytes")
     if rest:
         yield rest
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or "input/output error").lower()

@@ -45,13 +45,13 @@ def run(
     """Run a gateway until SIGTERM; prints "gateway ready coap://HOST:PORT"."""
     from datetime import timedelta
 
-    from sealway.cli.carriers import hub_carrier
-    from sealway.cli.home import Home
+    from sealway.cli.home import home_of
     from sealway.gateway.gateway import GatewayConfig
     from sealway.gateway.limits import Limits
     from sealway.gateway.serve import run_gateway
+    from sealway.home.carriers import hub_carrier
 
-    enrolled = Home(state, "gateway").open(options.passphrase(key_file))
+    enrolled = home_of(state, "gateway").open(options.passphrase(key_file))
     limits = Limits(
         envelope_bytes=envelope_bytes, per_minute=per_minute, mailbox_per_minute=per_minute,
         held_for=timedelta(hours=held_for_hours), queue_bytes=queue_bytes,

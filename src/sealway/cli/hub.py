@@ -48,13 +48,13 @@ def run(
     """Run a hub until SIGTERM; prints "hub ready https://HOST:PORT"."""
     from urllib.parse import urlsplit
 
-    from sealway.cli.home import Home
+    from sealway.cli.home import home_of
     from sealway.crypto.secret import Secret
+    from sealway.home.home import HOP_KEY
     from sealway.hub.config import HubConfig, Limits
     from sealway.hub.server import run_hub
-    from sealway.sdk.member import HOP_KEY
 
-    enrolled = Home(state, "hub").open(options.passphrase(key_file))
+    enrolled = home_of(state, "hub").open(options.passphrase(key_file))
     url = enrolled.claims.hub
     config = HubConfig(
         state_dir=state, root_document=enrolled.root.encoded, certificate_chain=enrolled.credential.chain,

@@ -44,9 +44,9 @@ def take_step(
 
 def add_grants(command: str, state: Path, files: list[Path]) -> None:
     """Keep grants that came after the enrolment. Raises as ``Home.add_grant``."""
-    from sealway.cli.home import Home
+    from sealway.cli.home import home_of
 
-    home = Home(state, command)
+    home = home_of(state, command)
     for file in files:
         with options.document(f"{file} is not a grant"):
             home.add_grant(read_file(file, "the grant"))
@@ -54,9 +54,9 @@ def add_grants(command: str, state: Path, files: list[Path]) -> None:
 
 
 def _ask(command: str, state: Path, text: str, key_file: Path | None) -> None:
-    from sealway.cli.home import Home
+    from sealway.cli.home import home_of
 
-    home = Home(state, command)
+    home = home_of(state, command)
     name = options.name_of(text, "--name", home.role)
     fresh = not home.keystore_path.exists()
     home.prepare(name, options.passphrase(key_file, confirm=fresh))
@@ -68,9 +68,9 @@ def _ask(command: str, state: Path, text: str, key_file: Path | None) -> None:
 
 
 def _enrol(command: str, state: Path, file: Path, fingerprint: str | None, key_file: Path | None) -> None:
-    from sealway.cli.home import Home
+    from sealway.cli.home import home_of
 
-    home = Home(state, command)
+    home = home_of(state, command)
     pin = None if fingerprint is None else options.parsed(bytes.fromhex, fingerprint, "--fingerprint")
     encoded = read_file(file, "the enrolment")
     home.demand_keys()

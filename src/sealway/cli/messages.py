@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sealway.errors import (
+    InUse,
     LocalMisuse,
     NotAuthorized,
     NotTrusted,
@@ -25,10 +26,6 @@ USAGE: Final = 2
 REFUSED: Final = 3
 TRANSPORT: Final = 4
 STATE: Final = 5
-
-
-class InUse(LocalMisuse):
-    """Another process uses the state directory."""
 
 
 class Refused(SealwayError):

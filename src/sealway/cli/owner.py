@@ -35,7 +35,7 @@ def init(
     key_file: KeyFile = None,
 ) -> None:
     """Make a domain: its root key, its issuing authority, its root document."""
-    from sealway.cli.authority import OwnerHome
+    from sealway.sdk.owner.authority import OwnerHome
 
     passphrase = options.passphrase(key_file, confirm=True)
     with options.argument("--domain"):
@@ -68,7 +68,7 @@ def enroll(
     key_file: KeyFile = None,
 ) -> None:
     """Certify a member and hand it all that it needs, in one signed file."""
-    from sealway.cli.authority import Enrolling, OpenOwner, OwnerHome
+    from sealway.sdk.owner.authority import Enrolling, OpenOwner, OwnerHome
     from sealway.wire.address import check_hub
 
     home = OwnerHome(state)
@@ -103,7 +103,7 @@ def grant(
     key_file: KeyFile = None,
 ) -> None:
     """Allow a member something at devices; the devices enforce it."""
-    from sealway.cli.authority import OpenOwner, OwnerHome
+    from sealway.sdk.owner.authority import OpenOwner, OwnerHome
 
     who = options.name_of(holder, "--holder")
     devices = [text if text == "all" else str(options.name_of(text, "--device", "device")) for text in device]
@@ -120,7 +120,7 @@ def grant(
 @owner_group.command("list")
 def list_issued(state: State, as_json: AsJson = False) -> None:
     """Show what was issued: certificates and grants."""
-    from sealway.cli.authority import OwnerHome
+    from sealway.sdk.owner.authority import OwnerHome
 
     home = OwnerHome(state)
     root, entries = home.read_root(), list(home.ledger.entries())

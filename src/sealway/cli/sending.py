@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
-from sealway.cli.carriers import consents, next_hop
-from sealway.cli.home import Enrolled
 from sealway.cli.status import SENT_MARK
 from sealway.errors import LocalMisuse, SealwayError, StateLost, TooLarge, TransportFailed
+from sealway.home.carriers import consents, next_hop
+from sealway.home.home import Enrolled
 from sealway.sdk.device import Device
 from sealway.sdk.endpoint import Endpoint
+from sealway.sdk.member import Member
 from sealway.wire.address import Name
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Single:
 def open_device(state: Path, enrolled: Enrolled) -> Device:
     """Return the device of a state directory with its next hop; not started yet. Raises LocalMisuse, StateLost."""
     return Device(
-        state, enrolled.member(), next_hop(enrolled), grants=enrolled.grants, consents=consents(enrolled)
+        state, Member.of(enrolled), next_hop(enrolled), grants=enrolled.grants, consents=consents(enrolled)
     )  # fmt: skip
 
 

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sealway.cli.home import Enrolled
 from sealway.cli.messages import emit
 from sealway.cli.rows import EVERY_ROW, Deal, Row, Source
 from sealway.cli.sending import open_device, patiently
 from sealway.cli.sensor import Sensor
 from sealway.cli.status import SENT_MARK, device_status
 from sealway.errors import LocalMisuse, SealwayError, TooLarge
+from sealway.home.home import Enrolled
 from sealway.sdk.device import Device
 from sealway.wire.address import Name
 from sealway.wire.message import FirstIdentity, Message

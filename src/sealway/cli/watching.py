@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sealway.cli.carriers import next_hop
-from sealway.cli.home import Enrolled
 from sealway.cli.jsonlines import JsonLines
 from sealway.cli.messages import OutcomeUnknown, Refused, emit
 from sealway.cli.questions import Question, lines_as_they_come
 from sealway.cli.readings import ReceivedFile
 from sealway.cli.sending import in_time
 from sealway.errors import Interrupted, LocalMisuse, NotFound, SealwayError, StateLost, TooLarge, TransportFailed
+from sealway.home.carriers import next_hop
+from sealway.home.home import Enrolled
 from sealway.sdk.application import Application
+from sealway.sdk.member import Member
 from sealway.wire.address import Name
 from sealway.wire.message import Message, code_text
 
@@ -40,7 +41,7 @@ class WatchPlan:
 
 def open_application(state: Path, enrolled: Enrolled) -> Application:
     """Return the application of a state directory with its next hop; not started yet. Raises LocalMisuse, StateLost."""
-    return Application(state, enrolled.member(), next_hop(enrolled), grants=enrolled.grants)
+    return Application(state, Member.of(enrolled), next_hop(enrolled), grants=enrolled.grants)
 
 
 async def ask_one(state: Path, enrolled: Enrolled, question: Question) -> Message:

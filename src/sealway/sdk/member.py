@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 from sealway.crypto.ports import Agreer, Signer
+from sealway.home.home import AGREEMENT_KEY, Enrolled
 from sealway.identity.credentials import Credential
 from sealway.identity.root import OwnerRoot
 from sealway.wire.address import MailboxAddress, Name
-
-SIGNING_KEY = "identity"
-AGREEMENT_KEY = "agreement"
-HOP_KEY = "hop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +30,13 @@ class Member:
     signer: Signer
     agreer: Agreer
     mailbox: MailboxAddress
+
+    @classmethod
+    def of(cls, enrolled: Enrolled) -> Self:
+        """Return the endpoint that was enrolled. Raises LocalMisuse if it has no agreement key."""
+        agreer = enrolled.keystore.agreer(AGREEMENT_KEY)
+        mailbox = MailboxAddress(enrolled.claims.hub, enrolled.credential.name.mailbox)
+        return cls(enrolled.root, enrolled.credential, enrolled.signer, agreer, mailbox)
 
     @property
     def name(self) -> Name:

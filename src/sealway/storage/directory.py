@@ -6,21 +6,23 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
+from typing import Final, Self
 
-from sealway.errors import LocalMisuse
+from sealway.errors import InUse, LocalMisuse
 
-_LOCK = "lock"
+_LOCK: Final = "lock"
 
 
 class DirectoryLock:
-    """The exclusive lock on a directory, held until ``release`` or the end of the process, however it ends.
+    """The exclusive lock on a directory, held until ``release`` or the end of the process, however it ends; a context.
 
     Args:
         directory: made with mode 0700 if it is not there.
         owner: what holds it, for the message to whoever comes second.
 
     Raises:
-        LocalMisuse: another process holds it, or the directory cannot be used.
+        InUse: another process holds it.
+        LocalMisuse: the directory cannot be used.
     """
 
     def __init__(self, directory: Path, owner: str) -> None:
@@ -34,10 +36,30 @@ class DirectoryLock:
         except BlockingIOError:
             self.release()
             hint = "stop it, or give this one a directory of its own"
-            raise LocalMisuse(f"another {owner} uses {directory}", hint=hint) from None
+            raise InUse(f"another {owner} uses {directory}", hint=hint) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def release(self) -> None:
         """Give the directory free. Calls after the first have no effect."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def demand_free(directory: Path) -> None:
+    """Return if no process runs in this directory. Raises InUse."""
+    try:
+        descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InUse(f"another process uses {directory}", hint="stop it first") from None
+    finally:
+        os.close(descriptor)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import time
 
-from sealway.cli.home import Enrolled
+from sealway.home.home import Enrolled
 from sealway.identity.assertion import make_assertion
 from sealway.identity.consents import sign_consent
 from sealway.transports.coap import CoapCarrier

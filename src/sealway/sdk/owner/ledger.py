@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sealway.cli.files import sync_directory, usable
 from sealway.errors import StateLost
+from sealway.storage.files import sync_directory, usable
 
 
 class Ledger:

@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
-from sealway.cli.ledger import Ledger
-from sealway.cli.locks import Held
 from sealway.crypto.secret import Secret
 from sealway.errors import LocalMisuse
 from sealway.identity.credentials import Credential, verify_chain
@@ -28,6 +26,8 @@ from sealway.identity.issuing import IPAddress, issue_certificate, self_signed_c
 from sealway.identity.root import OwnerRoot, sign_root, trust_root_on_first_use
 from sealway.keystore.file import FileKeystore
 from sealway.keystore.private_file import read_private, replace_private
+from sealway.sdk.owner.ledger import Ledger
+from sealway.storage.directory import DirectoryLock, demand_free
 from sealway.wire.address import Name, check_domain
 from sealway.wire.cose import MAX_DOCUMENT_BYTES
 from sealway.wire.grant import SignedGrant, every_device
@@ -78,7 +78,7 @@ class OwnerHome:
             Malformed: not the name of a domain.
         """
         check_domain(domain)
-        with Held(self.path, "sealway owner"):
+        with _held(self.path):
             if self.root_path.exists():
                 raise LocalMisuse(f"{self.path} has an owner already", hint=f"sealway owner list --state {self.path}")
             keystore = self._keys(passphrase)
@@ -110,14 +110,14 @@ class OpenOwner:
     root: OwnerRoot
     ledger: Ledger
     _keystore: FileKeystore = field(repr=False)
-    _lock: Held = field(repr=False)
+    _lock: DirectoryLock = field(repr=False)
 
     @classmethod
     def open(cls, home: OwnerHome, passphrase: Secret) -> Self:
         """Open an owner's directory. Raises LocalMisuse, NotTrusted, StateLost."""
         root = home.read_root()
         keystore = FileKeystore.open(home.keystore_path, passphrase)
-        return cls(root, home.ledger, keystore, Held(home.path, "sealway owner"))
+        return cls(root, home.ledger, keystore, _held(home.path))
 
     def __enter__(self) -> Self:
         return self
@@ -195,6 +195,11 @@ class OpenOwner:
     def _demand_own(self, name: Name) -> None:
         if name.domain != self.root.domain:
             raise LocalMisuse(f"{name} is not in the domain {self.root.domain}")
+
+
+def _held(path: Path) -> DirectoryLock:
+    demand_free(path)
+    return DirectoryLock(path, "sealway owner")
 
 
 def _first_root(keystore: FileKeystore, domain: str, days: int) -> bytes:
