@@ -1,7 +1,7 @@
 # The only commands anyone needs to know:
 #   make demo ARGS="--devices 5"   the product at work on this computer
 #   make test                      all tests, with branch coverage
-#   make check                     formatter, linter, types, import contracts, documents
+#   make check                     formatter, linter, types, import contracts, model of the chains, documents
 #   make bench                     what it costs, beside what the same work costs without it
 # They make the environment first (in .venv, once). PYTHON=python3.12 chooses the interpreter.
 
@@ -35,6 +35,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m spec.model
 	$(BIN)/python -m pytest -q tests/contracts tests/docs
 
 bench: setup
