@@ -12,7 +12,8 @@ from sealway.cli import options
 from sealway.cli.files import read_file
 from sealway.cli.membership import EnrolmentFile, Fingerprint, MemberName, add_grants, take_step
 from sealway.cli.messages import say, show_fields, show_json
-from sealway.cli.options import AsJson, KeyFile, LogFile, State, To, Verbose
+from sealway.cli.options import AsJson, Evidence, KeyFile, LogFile, State, To, Verbose
+from sealway.cli.timing import MaxSilence, ReceiptAfter, ReofferAfter, ReportAfter, Timing
 
 app_group = options.group("an application: opens what devices send, commands them")
 
@@ -45,6 +46,11 @@ def watch(
         ),
     ] = None,
     answers: Annotated[Path | None, typer.Option(metavar="FILE", help="where the answers go as well")] = None,
+    reoffer_after: ReofferAfter = None,
+    receipt_after: ReceiptAfter = None,
+    report_after: ReportAfter = None,
+    max_silence: MaxSilence = None,
+    evidence: Evidence = False,
     log_file: LogFile = None,
     verbose: Verbose = False,
     key_file: KeyFile = None,
@@ -54,7 +60,10 @@ def watch(
     from sealway.cli.running import log_to, run_until_stopped
     from sealway.cli.watching import WatchPlan, watch_forever
 
-    plan = WatchPlan(received=received, requests=requests, answers=answers, verbose=verbose)
+    plan = WatchPlan(
+        received=received, requests=requests, answers=answers, verbose=verbose, evidence=evidence or verbose,
+        timing=Timing(reoffer_after, receipt_after, report_after, max_silence),
+    )  # fmt: skip
     enrolled = home_of(state, "app").open(options.passphrase(key_file))
     log_to(log_file, verbose=verbose)
     run_until_stopped(lambda: watch_forever(state, enrolled, plan))

@@ -11,7 +11,8 @@ import typer
 from sealway.cli import options
 from sealway.cli.membership import EnrolmentFile, Fingerprint, MemberName, take_step
 from sealway.cli.messages import say, show_fields, show_json
-from sealway.cli.options import AsJson, KeyFile, LogFile, State, To, Verbose
+from sealway.cli.options import AsJson, Evidence, KeyFile, LogFile, State, To, Verbose
+from sealway.cli.timing import CommandAge, MaxSilence, ReceiptAfter, ReofferAfter, ReportAfter, Timing
 from sealway.errors import LocalMisuse
 
 if TYPE_CHECKING:
@@ -77,6 +78,12 @@ def serve(
     form: Annotated[str | None, typer.Option("--format", metavar="csv|jsonl", help="how the input is written")] = None,
     deal: Annotated[str, typer.Option(metavar="K/N", help="of the input, take rows K, K+N, …")] = "0/1",
     no_sensor: Annotated[bool, typer.Option("--no-sensor", help="send nothing, only execute commands")] = False,
+    reoffer_after: ReofferAfter = None,
+    receipt_after: ReceiptAfter = None,
+    report_after: ReportAfter = None,
+    max_silence: MaxSilence = None,
+    command_age: CommandAge = None,
+    evidence: Evidence = False,
     log_file: LogFile = None,
     verbose: Verbose = False,
     key_file: KeyFile = None,
@@ -97,6 +104,8 @@ def serve(
         to=options.name_of(to, "--to", "application"), path=options.path_of(path),
         interval_s=1 / rate if rate is not None else interval, count=count, source=_source(input_file, form, no_sensor),
         deal=options.parsed(Deal.parse, deal, "--deal"), sensor=not no_sensor, verbose=verbose,
+        evidence=evidence or verbose,
+        timing=Timing(reoffer_after, receipt_after, report_after, max_silence, command_age),
     )  # fmt: skip
     enrolled = home_of(state, "device").open(options.passphrase(key_file))
     log_to(log_file, verbose=verbose)

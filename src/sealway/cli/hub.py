@@ -38,6 +38,12 @@ def run(
     port: Annotated[
         int | None, typer.Option(min=0, max=65_535, help="port to listen on, 0 for any; else that of the enrolment")
     ] = None,
+    public_url: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL", help="also reached as https://HOST:PORT, through a proxy that ends TLS; repeatable"
+        ),
+    ] = None,
     envelope_bytes: Annotated[int, typer.Option(min=64, help="largest envelope")] = 262_144,
     envelopes_per_mailbox: Annotated[int, typer.Option(min=1, help="most envelopes in a mailbox")] = 100_000,
     bytes_per_mailbox: Annotated[int, typer.Option(min=1_024, help="most bytes in a mailbox")] = 256 << 20,
@@ -53,13 +59,16 @@ def run(
     from sealway.home.home import HOP_KEY
     from sealway.hub.config import HubConfig, Limits
     from sealway.hub.server import run_hub
+    from sealway.wire.address import check_hub
 
     enrolled = home_of(state, "hub").open(options.passphrase(key_file))
     url = enrolled.claims.hub
+    with options.argument("--public-url"):
+        further = tuple(check_hub(text) for text in public_url or ())
     config = HubConfig(
         state_dir=state, root_document=enrolled.root.encoded, certificate_chain=enrolled.credential.chain,
         key_pem=Secret(enrolled.keystore.hop_key_pem(HOP_KEY)), host=host,
-        port=(urlsplit(url).port or _HTTPS) if port is None else port, public_urls=(url,),
+        port=(urlsplit(url).port or _HTTPS) if port is None else port, public_urls=(url, *further),
         limits=Limits(
             envelope_bytes=envelope_bytes, envelopes_per_mailbox=envelopes_per_mailbox,
             bytes_per_mailbox=bytes_per_mailbox, held_for=held_for_hours * _HOUR_S,

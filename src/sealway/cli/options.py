@@ -30,6 +30,9 @@ KeyFile: TypeAlias = Annotated[
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="print JSON")]
 To: TypeAlias = Annotated[str, typer.Option("--to", metavar="NAME", help="the other end, sealway://DOMAIN/ROLE/LABEL")]
 Verbose: TypeAlias = Annotated[bool, typer.Option("--verbose", "-v", help="say more")]
+Evidence: TypeAlias = Annotated[
+    bool, typer.Option("--evidence", help="print a line for each thing refused and each thing reported; as --verbose")
+]
 LogFile: TypeAlias = Annotated[
     Path | None, typer.Option("--log-file", metavar="FILE", help="write the log there, not to standard error")
 ]

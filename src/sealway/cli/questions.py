@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands that an application is asked to send: one JSON line each, and what becomes of them.
 
-{"id": 16 hex digits, "to": NAME, "path": PATH, "payload": TEXT | "payload_b64": BASE64, "timeout_s": SECONDS}
+{"id": 16 hex digits, "to": NAME, "path": PATH, "payload": TEXT | "payload_b64": BASE64, "timeout_s": SECONDS,
+"max_age_s": how old the device's message may be that the command is fresh against, SECONDS}
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from typing import Any, Final
 
 from sealway.cli.files import usable
 from sealway.errors import LocalMisuse, Malformed
+from sealway.sdk.application import DEFAULT_MAX_AGE
 from sealway.wire.address import Name
 from sealway.wire.message import CODE_POST, Message
 
 DEFAULT_TIMEOUT_S: Final = 60.0
 LONGEST_TIMEOUT_S: Final = 7 * 86_400.0
 
-_FIELDS: Final = frozenset({"id", "to", "path", "payload", "payload_b64", "timeout_s"})
+_FIELDS: Final = frozenset({"id", "to", "path", "payload", "payload_b64", "timeout_s", "max_age_s"})
 _MOST_LINE_BYTES: Final = 512 << 10
 _LOOK_S: Final = 0.05
 _CHUNK: Final = 1 << 16
@@ -33,13 +35,17 @@ _CHUNK: Final = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One command. ``id`` 8 bytes: with the same one a command is executed at most once."""
+    """One command. ``id`` 8 bytes: with the same one a command is executed at most once.
+
+    ``max_age`` is how old the device's message may be that the command is fresh against.
+    """
 
     id: bytes
     to: Name
     path: str
     payload: bytes = field(repr=False)
     timeout: timedelta
+    max_age: timedelta = DEFAULT_MAX_AGE
 
     @classmethod
     def parse(cls, line: bytes) -> Question:
@@ -55,12 +61,13 @@ def _question(given: Any) -> Question:
         raise ValueError(f"a JSON object of {', '.join(sorted(_FIELDS))} is expected")
     request_id = bytes.fromhex(given["id"])
     timeout_s = float(given.get("timeout_s", DEFAULT_TIMEOUT_S))
-    if len(request_id) != 8 or not 0 < timeout_s <= LONGEST_TIMEOUT_S:
-        raise ValueError("id has 16 hex digits, timeout_s is 0 to a week")
+    max_age_s = float(given.get("max_age_s", DEFAULT_MAX_AGE.total_seconds()))
+    if len(request_id) != 8 or not 0 < timeout_s <= LONGEST_TIMEOUT_S or not 1 <= max_age_s <= LONGEST_TIMEOUT_S:
+        raise ValueError("id has 16 hex digits, timeout_s is 0 to a week, max_age_s 1 to a week")
     path = str(given["path"]).strip("/")
     to, payload = Name.parse(given["to"]), _payload(given)
     Message(CODE_POST, tuple(path.split("/")), payload=payload)  # what cannot be a message is refused here
-    return Question(request_id, to, path, payload, timedelta(seconds=timeout_s))
+    return Question(request_id, to, path, payload, timedelta(seconds=timeout_s), timedelta(seconds=max_age_s))
 
 
 def _payload(given: dict[str, Any]) -> bytes:

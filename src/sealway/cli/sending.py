@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from sealway.cli.status import SENT_MARK
+from sealway.cli.timing import AS_SPECIFIED, Timing
 from sealway.errors import LocalMisuse, SealwayError, StateLost, TooLarge, TransportFailed
 from sealway.home.carriers import consents, next_hop
 from sealway.home.home import Enrolled
@@ -43,10 +44,11 @@ class Single:
     timeout_s: float
 
 
-def open_device(state: Path, enrolled: Enrolled) -> Device:
+def open_device(state: Path, enrolled: Enrolled, timing: Timing = AS_SPECIFIED) -> Device:
     """Return the device of a state directory with its next hop; not started yet. Raises LocalMisuse, StateLost."""
     return Device(
-        state, Member.of(enrolled), next_hop(enrolled), grants=enrolled.grants, consents=consents(enrolled)
+        state, Member.of(enrolled), next_hop(enrolled), grants=enrolled.grants, consents=consents(enrolled),
+        policy=timing.policy(), max_silence=timing.silence,
     )  # fmt: skip
 
 

@@ -15,17 +15,21 @@ import threading
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from sealway.cli.evidence import Witness
 from sealway.cli.messages import emit
 from sealway.cli.rows import EVERY_ROW, Deal, Row, Source
 from sealway.cli.sending import open_device, patiently
 from sealway.cli.sensor import Sensor
 from sealway.cli.status import SENT_MARK, device_status
+from sealway.cli.timing import AS_SPECIFIED, Timing
 from sealway.errors import LocalMisuse, SealwayError, TooLarge
 from sealway.home.home import Enrolled
 from sealway.sdk.device import Device
+from sealway.sdk.executor import DEFAULT_MAX_AGE
 from sealway.wire.address import Name
 from sealway.wire.message import FirstIdentity, Message
 
@@ -43,7 +47,7 @@ class Plan:
 
     Fields: ``to`` and ``path`` where; ``interval_s`` seconds between readings, None for the default; ``count`` how many
     in all, None for no end; ``source`` the rows of an input, None for live readings; ``deal`` which of them; ``sensor``
-    False to send nothing.
+    False to send nothing; ``verbose`` tell of every message; ``evidence`` tell of each refusal and each report.
     """
 
     to: Name
@@ -54,6 +58,8 @@ class Plan:
     deal: Deal = EVERY_ROW
     sensor: bool = True
     verbose: bool = False
+    evidence: bool = False
+    timing: Timing = AS_SPECIFIED
 
     @property
     def mark(self) -> str:
@@ -72,9 +78,11 @@ class Plan:
 
 async def serve_forever(state: Path, enrolled: Enrolled, plan: Plan) -> None:
     """Send what is planned and execute commands until cancelled. Raises StateLost, LocalMisuse, TooLarge."""
-    device = open_device(state, enrolled)
+    device = open_device(state, enrolled, plan.timing)
     pace = Pace(plan.default_interval_s)
-    Commands(device, pace, state).register()
+    Commands(device, pace, state).register(plan.timing.oldest_command(DEFAULT_MAX_AGE))
+    if plan.evidence:
+        Witness(device.endpoint)
     async with device:
         pace.resume(await device.endpoint.mark(_INTERVAL_MARK, -1))
         emit("ready", name=str(enrolled.credential.name))
@@ -195,11 +203,12 @@ class Commands:
         self._pace = pace
         self._state = state
 
-    def register(self) -> None:
-        """Tell the device which commands there are, and which scope each needs."""
-        self._device.on("interval", scope="interval:write", idempotent=True)(self._interval)
-        self._device.on("status", scope="status:read", idempotent=True)(self._status)
-        self._device.on("identify", scope="identify:write")(self._identify)
+    def register(self, max_age: timedelta) -> None:
+        """Tell the device which commands there are, which scope each needs, and how old it may be."""
+        on = self._device.on
+        on("interval", scope="interval:write", idempotent=True, max_age=max_age)(self._interval)
+        on("status", scope="status:read", idempotent=True, max_age=max_age)(self._status)
+        on("identify", scope="identify:write", max_age=max_age)(self._identify)
 
     def _interval(self, command: Message) -> str:
         """Change the interval; it is stored in the transaction that makes the answer durable."""

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from sealway.cli.evidence import Witness
 from sealway.cli.jsonlines import JsonLines
 from sealway.cli.messages import OutcomeUnknown, Refused, emit
 from sealway.cli.questions import Question, lines_as_they_come
 from sealway.cli.readings import ReceivedFile
 from sealway.cli.sending import in_time
+from sealway.cli.timing import AS_SPECIFIED, Timing
 from sealway.errors import Interrupted, LocalMisuse, NotFound, SealwayError, StateLost, TooLarge, TransportFailed
 from sealway.home.carriers import next_hop
 from sealway.home.home import Enrolled
@@ -37,11 +39,17 @@ class WatchPlan:
     requests: Path | None = None
     answers: Path | None = None
     verbose: bool = False
+    evidence: bool = False
+    """Tell of each refusal and each report."""
+    timing: Timing = AS_SPECIFIED
 
 
-def open_application(state: Path, enrolled: Enrolled) -> Application:
+def open_application(state: Path, enrolled: Enrolled, timing: Timing = AS_SPECIFIED) -> Application:
     """Return the application of a state directory with its next hop; not started yet. Raises LocalMisuse, StateLost."""
-    return Application(state, Member.of(enrolled), next_hop(enrolled), grants=enrolled.grants)
+    return Application(
+        state, Member.of(enrolled), next_hop(enrolled), grants=enrolled.grants, policy=timing.policy(),
+        max_silence=timing.silence,
+    )  # fmt: skip
 
 
 async def ask_one(state: Path, enrolled: Enrolled, question: Question) -> Message:
@@ -70,7 +78,12 @@ async def _leave_readings(application: Application) -> None:
 async def _ask(application: Application, question: Question) -> None:
     async def attempt() -> bytes:
         return await application.ask(
-            question.to, question.path, question.payload, timeout=question.timeout, request_id=question.id
+            question.to,
+            question.path,
+            question.payload,
+            timeout=question.timeout,
+            max_age=question.max_age,
+            request_id=question.id,
         )
 
     await in_time(attempt, "asked", question.to, question.timeout.total_seconds())
@@ -234,7 +247,10 @@ async def _tell_published(application: Application) -> None:
 
 async def watch_forever(state: Path, enrolled: Enrolled, plan: WatchPlan) -> None:
     """Watch until cancelled. Raises LocalMisuse, StateLost."""
-    async with open_application(state, enrolled) as application:
+    application = open_application(state, enrolled, plan.timing)
+    if plan.evidence:
+        Witness(application.endpoint)
+    async with application:
         watch = Watch(application, plan)
         emit("ready", name=str(enrolled.credential.name))
         await watch.run()

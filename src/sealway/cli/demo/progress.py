@@ -50,6 +50,6 @@ class Progress:
             self.finished.add(device)
         elif kind == "asked":
             self.taken.add(request)
-        elif kind in ("answered", "refused", "unknown"):
+        elif kind in ("answered", "refused", "unknown") and request:  # an envelope that is refused has no id
             self.taken.add(request)
             self.answered[request] = event
