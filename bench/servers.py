@@ -65,7 +65,7 @@ def _main(kind: str, here: Path) -> None:
     state.mkdir()
     config = HubConfig(
         state, (here / "root").read_bytes(), CertChain.decode((here / "chain").read_bytes()).certificates, key,
-        limits=LIMITS, log_file=here / f"{kind}.log",
+        limits=LIMITS,
     )  # fmt: skip
     if kind == "hub":
         run_hub(config)

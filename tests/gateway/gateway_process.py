@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from sealway.cli.logs import LogSettings, begin
 from sealway.gateway.gateway import GatewayConfig
 from sealway.gateway.serve import run_gateway
 from sealway.transports.memory import MemoryHub
@@ -20,5 +21,6 @@ def _uplink() -> Carrier:
 
 if __name__ == "__main__":
     directory = Path(sys.argv[1])
-    address, log = directory.with_suffix(".address"), directory.with_suffix(".log")
-    run_gateway(GatewayConfig(directory, port=int(sys.argv[2]), address_file=address, log_file=log), _uplink)
+    address = directory.with_suffix(".address")
+    begin(LogSettings(directory.with_suffix(".log")))
+    run_gateway(GatewayConfig(directory, port=int(sys.argv[2]), address_file=address), _uplink)

@@ -288,6 +288,7 @@ def sealed() -> Sealed:
 _RUNNER = """
 import sys
 from pathlib import Path
+from sealway.cli.logs import Level, LogSettings, begin
 from sealway.crypto.keys import Secret
 from sealway.hub import connection
 from sealway.hub.config import HubConfig, Limits
@@ -295,6 +296,7 @@ from sealway.hub.server import run_hub
 from sealway.wire.carriage import CertChain
 here = Path(sys.argv[1])
 connection.HEAD_SECONDS = 2.0
+begin(LogSettings(here / "log", Level.DEBUG))
 run_hub(HubConfig(
     state_dir=here / "state",
     root_document=(here / "root").read_bytes(),
@@ -302,7 +304,6 @@ run_hub(HubConfig(
     key_pem=Secret((here / "key").read_bytes()),
     port=int(sys.argv[2]),
     address_file=here / "address",
-    log_file=here / "log",
     limits=Limits(**eval(sys.argv[3])),
 ))
 """

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import json
 import logging
 from dataclasses import replace
 
@@ -16,7 +14,6 @@ from sealway.errors import LocalMisuse, Malformed, NotTrusted, RateLimited, Seal
 from sealway.hub.app import create_app
 from sealway.hub.config import HubConfig
 from sealway.hub.limits import Rate, Slots
-from sealway.hub.logs import log_to
 from sealway.hub.server import base_url, run_hub
 from sealway.hub.store import Store
 from sealway.hub.tls import server_context
@@ -225,29 +222,4 @@ def test_a_hub_without_a_key_or_with_a_wrong_one(tmp_path, domain, hub_member, m
         server_context(hub_member.credential.chain, Secret(b"no key"), tmp_path)
     assert not list(tmp_path.glob("tls*"))
     with pytest.raises(LocalMisuse, match="listen"):
-        run_hub(replace(config, key_pem=Secret(b"no key"), host="192.0.2.1", log_file=tmp_path / "log"))
-
-
-@pytest.fixture
-def _logging():
-    loggers = [logging.getLogger(name) for name in ("sealway", "uvicorn")]
-    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
-    yield
-    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
-        for handler in logger.handlers:
-            handler.close()
-        logger.handlers, logger.propagate = handlers, propagate
-        logger.setLevel(level)
-
-
-@pytest.mark.usefixtures("_logging")
-def test_the_log_is_json_without_tracebacks(tmp_path):
-    log_to(tmp_path / "log")
-    try:
-        raise RuntimeError("a value")
-    except RuntimeError:
-        logging.getLogger("uvicorn.error").exception("it broke")
-    (line,) = io.StringIO((tmp_path / "log").read_text())
-    entry = json.loads(line)
-    assert (entry["level"], entry["message"], entry["error"]) == ("error", "it broke", "RuntimeError")
-    assert "a value" not in line
+        run_hub(replace(config, key_pem=Secret(b"no key"), host="192.0.2.1"))

@@ -10,9 +10,10 @@ import typer
 
 from sealway.cli import options
 from sealway.cli.files import read_file
+from sealway.cli.logs import Format, Level
 from sealway.cli.membership import EnrolmentFile, Fingerprint, MemberName, add_grants, take_step
 from sealway.cli.messages import say, show_fields, show_json
-from sealway.cli.options import AsJson, Evidence, KeyFile, LogFile, State, To, Verbose
+from sealway.cli.options import AsJson, Evidence, KeyFile, LogFile, LogFormat, LogLevel, State, To, Verbose
 from sealway.cli.timing import MaxSilence, ReceiptAfter, ReofferAfter, ReportAfter, Timing
 
 app_group = options.group("an application: opens what devices send, commands them")
@@ -52,12 +53,14 @@ def watch(
     max_silence: MaxSilence = None,
     evidence: Evidence = False,
     log_file: LogFile = None,
+    log_level: LogLevel = Level.WARNING,
+    log_format: LogFormat = Format.CONSOLE,
     verbose: Verbose = False,
     key_file: KeyFile = None,
 ) -> None:
     """Write down what devices send, and send commands, until SIGTERM. Prints a JSON line for each notable event."""
     from sealway.cli.home import home_of
-    from sealway.cli.running import log_to, run_until_stopped
+    from sealway.cli.running import log_as_told, run_until_stopped
     from sealway.cli.watching import WatchPlan, watch_forever
 
     plan = WatchPlan(
@@ -65,7 +68,7 @@ def watch(
         timing=Timing(reoffer_after, receipt_after, report_after, max_silence),
     )  # fmt: skip
     enrolled = home_of(state, "app").open(options.passphrase(key_file))
-    log_to(log_file, verbose=verbose)
+    log_as_told(log_file, log_level, log_format, verbose=verbose)
     run_until_stopped(lambda: watch_forever(state, enrolled, plan))
 
 
@@ -83,6 +86,8 @@ def request(
     ] = None,
     grant: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="a grant to show with it")] = None,
     log_file: LogFile = None,
+    log_level: LogLevel = Level.WARNING,
+    log_format: LogFormat = Format.CONSOLE,
     verbose: Verbose = False,
     key_file: KeyFile = None,
 ) -> None:
@@ -92,7 +97,7 @@ def request(
 
     from sealway.cli.home import home_of
     from sealway.cli.questions import Question
-    from sealway.cli.running import log_to, run_to_end
+    from sealway.cli.running import log_as_told, run_to_end
     from sealway.cli.watching import ask_one
 
     chosen = os.urandom(8) if request_id is None else options.parsed(_eight_bytes, request_id, "--id")
@@ -100,7 +105,7 @@ def request(
     question = Question(chosen, target, segments, payload.encode(), timedelta(seconds=timeout))
     shown = tuple(read_file(file, "the grant") for file in grant or ())
     enrolled = home_of(state, "app").open(options.passphrase(key_file), shown)
-    log_to(log_file, verbose=verbose)
+    log_as_told(log_file, log_level, log_format, verbose=verbose)
     answer = run_to_end(lambda: ask_one(state, enrolled, question))
     say(answer.payload.decode("utf-8", "backslashreplace"))
 

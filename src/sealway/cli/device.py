@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sealway.cli import options
+from sealway.cli.logs import Format, Level
 from sealway.cli.membership import EnrolmentFile, Fingerprint, MemberName, take_step
 from sealway.cli.messages import say, show_fields, show_json
-from sealway.cli.options import AsJson, Evidence, KeyFile, LogFile, State, To, Verbose
+from sealway.cli.options import AsJson, Evidence, KeyFile, LogFile, LogFormat, LogLevel, State, To, Verbose
 from sealway.cli.timing import CommandAge, MaxSilence, ReceiptAfter, ReofferAfter, ReportAfter, Timing
 from sealway.errors import LocalMisuse
 
@@ -43,13 +44,15 @@ def send(
     wait_ack: Annotated[bool, typer.Option(help="wait until the other end has acknowledged all that was sent")] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="seconds")] = 30.0,
     log_file: LogFile = None,
+    log_level: LogLevel = Level.WARNING,
+    log_format: LogFormat = Format.CONSOLE,
     verbose: Verbose = False,
     key_file: KeyFile = None,
 ) -> None:
     """Seal one message and wait until a hop has taken it."""
     from sealway.cli.files import read_input
     from sealway.cli.home import home_of
-    from sealway.cli.running import log_to, run_to_end
+    from sealway.cli.running import log_as_told, run_to_end
     from sealway.cli.sending import Single, send_one
 
     peer = options.name_of(to, "--to", "application")
@@ -58,7 +61,7 @@ def send(
     payload = data.encode() if data is not None else read_input(file or Path("-"), "the payload")
     single = Single(peer, options.path_of(path), payload, wait_ack=wait_ack, timeout_s=timeout)
     enrolled = home_of(state, "device").open(options.passphrase(key_file))
-    log_to(log_file, verbose=verbose)
+    log_as_told(log_file, log_level, log_format, verbose=verbose)
     run_to_end(lambda: send_one(state, enrolled, single))
     say("acknowledged by the other end" if wait_ack else "sealed, and taken by the next hop")
 
@@ -85,6 +88,8 @@ def serve(
     command_age: CommandAge = None,
     evidence: Evidence = False,
     log_file: LogFile = None,
+    log_level: LogLevel = Level.WARNING,
+    log_format: LogFormat = Format.CONSOLE,
     verbose: Verbose = False,
     key_file: KeyFile = None,
 ) -> None:
@@ -95,7 +100,7 @@ def serve(
     """
     from sealway.cli.home import home_of
     from sealway.cli.rows import Deal
-    from sealway.cli.running import log_to, run_until_stopped
+    from sealway.cli.running import log_as_told, run_until_stopped
     from sealway.cli.serving import Plan, serve_forever
 
     if interval is not None and rate is not None:
@@ -108,7 +113,7 @@ def serve(
         timing=Timing(reoffer_after, receipt_after, report_after, max_silence, command_age),
     )  # fmt: skip
     enrolled = home_of(state, "device").open(options.passphrase(key_file))
-    log_to(log_file, verbose=verbose)
+    log_as_told(log_file, log_level, log_format, verbose=verbose)
     run_until_stopped(lambda: serve_forever(state, enrolled, plan))
 
 

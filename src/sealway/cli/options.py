@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 
 import typer
 
+from sealway.cli.logs import Format, Level
 from sealway.errors import LocalMisuse, Malformed, TooLarge
 
 if TYPE_CHECKING:
@@ -36,6 +37,11 @@ Evidence: TypeAlias = Annotated[
 LogFile: TypeAlias = Annotated[
     Path | None, typer.Option("--log-file", metavar="FILE", help="write the log there, not to standard error")
 ]
+StateLogFile: TypeAlias = Annotated[
+    Path | None, typer.Option("--log-file", metavar="FILE", help="the log; DIR/log by default, - is standard error")
+]
+LogLevel: TypeAlias = Annotated[Level, typer.Option("--log-level", help="from which level on")]
+LogFormat: TypeAlias = Annotated[Format, typer.Option("--log-format", help="for machines or for people")]
 
 
 def group(help_text: str) -> typer.Typer:

@@ -1,32 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Long-running commands: one event loop, SIGTERM and SIGINT as a clean end, the log on standard error."""
+"""Long-running commands: one event loop, SIGTERM and SIGINT as a clean end, the log where it is wanted."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from sealway.cli.logs import Format, Level, LogSettings, begin
 from sealway.cli.messages import Stopped
 
 T = TypeVar("T")
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-def log_to(file: Path | None, *, verbose: bool) -> None:
-    """Write the log of this process to a file, or to standard error. No payload and no traceback ever goes there."""
-    handler: logging.Handler = logging.StreamHandler() if file is None else logging.FileHandler(file)
-    handler.setFormatter(_NoTraceback(_FORMAT))
-    logger = logging.getLogger("sealway")
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO if verbose else logging.WARNING)
-    logger.propagate = False
-    logging.getLogger("aiocoap").setLevel(logging.ERROR)
+def log_as_told(file: Path | None, level: Level, form: Format, *, verbose: bool = False) -> None:
+    """Begin the log of this process; with ``verbose`` it says at least what is of interest. Raises LocalMisuse."""
+    levels = list(Level)
+    more = min(level, Level.INFO, key=levels.index) if verbose else level
+    begin(LogSettings(file, more, form))
 
 
 def run_to_end(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -73,10 +68,3 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-class _NoTraceback(logging.Formatter):
-    """A traceback could quote a payload: only the kind of the error is written."""
-
-    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name is logging's
-        return f"{ei[0].__name__}" if ei and ei[0] is not None else ""

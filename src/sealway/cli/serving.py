@@ -21,6 +21,7 @@ from typing import Final
 
 from sealway.cli.evidence import Witness
 from sealway.cli.messages import emit
+from sealway.cli.ready import tell_ready
 from sealway.cli.rows import EVERY_ROW, Deal, Row, Source
 from sealway.cli.sending import open_device, patiently
 from sealway.cli.sensor import Sensor
@@ -86,6 +87,7 @@ async def serve_forever(state: Path, enrolled: Enrolled, plan: Plan) -> None:
     async with device:
         pace.resume(await device.endpoint.mark(_INTERVAL_MARK, -1))
         emit("ready", name=str(enrolled.credential.name))
+        tell_ready()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(device.serve())
             tasks.create_task(_tell_published(device))

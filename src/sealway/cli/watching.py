@@ -15,6 +15,7 @@ from sealway.cli.jsonlines import JsonLines
 from sealway.cli.messages import OutcomeUnknown, Refused, emit
 from sealway.cli.questions import Question, lines_as_they_come
 from sealway.cli.readings import ReceivedFile
+from sealway.cli.ready import tell_ready
 from sealway.cli.sending import in_time
 from sealway.cli.timing import AS_SPECIFIED, Timing
 from sealway.errors import Interrupted, LocalMisuse, NotFound, SealwayError, StateLost, TooLarge, TransportFailed
@@ -253,4 +254,5 @@ async def watch_forever(state: Path, enrolled: Enrolled, plan: WatchPlan) -> Non
     async with application:
         watch = Watch(application, plan)
         emit("ready", name=str(enrolled.credential.name))
+        tell_ready()
         await watch.run()

@@ -39,8 +39,7 @@ class GatewayConfig:
     Fields: ``state_dir`` belongs to one gateway at a time; ``host`` must be a loopback address until there is DTLS;
     ``port`` 0 takes a free one; ``uplink_uri`` is where the carrier leads, to refuse a gateway that would feed itself;
     ``collect_seconds`` is the length of a long poll; ``backoff`` rules retries while the next hop is away;
-    ``address_file`` is where the URI is written once the gateway is ready; ``log_file`` is where its log goes, or None
-    for standard error.
+    ``address_file`` is where the URI is written once the gateway is ready.
     """
 
     state_dir: Path
@@ -51,7 +50,6 @@ class GatewayConfig:
     collect_seconds: float = 30.0
     backoff: Backoff = field(default_factory=Backoff)
     address_file: Path | None = None
-    log_file: Path | None = None
 
 
 class Gateway:

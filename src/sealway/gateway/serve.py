@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A gateway as a process: signals, the ready line, the log."""
+"""A gateway as a process: signals and the ready line."""
 
 from __future__ import annotations
 
@@ -11,29 +11,35 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sealway.gateway.gateway import Gateway, GatewayConfig
-from sealway.gateway.logs import log_to
 from sealway.transports.ports import Carrier
 
 
-def run_gateway(config: GatewayConfig, open_uplink: Callable[[], Carrier]) -> None:
+def run_gateway(
+    config: GatewayConfig, open_uplink: Callable[[], Carrier], on_ready: Callable[[], None] = lambda: None
+) -> None:
     """Run a gateway in this process until SIGTERM or SIGINT.
 
-    Once it serves, one line goes to standard output, ``gateway ready coap://HOST:PORT``, and the URI into
-    ``config.address_file`` if there is one. ``open_uplink`` is called inside the event loop; what it returns is
-    closed at the end. Raises what ``Gateway.run`` raises.
+    Once it serves, one line goes to standard output, ``gateway ready coap://HOST:PORT``, the URI into
+    ``config.address_file`` if there is one, and ``on_ready`` is called. ``open_uplink`` is called inside the event
+    loop; what it returns is closed at the end. Where the log goes is for the caller to say (the logger is ``sealway``).
+    Raises what ``Gateway.run`` raises.
     """
-    log_to(config.log_file)
-    asyncio.run(_serve(config, open_uplink))
+    asyncio.run(_serve(config, open_uplink, on_ready))
 
 
-async def _serve(config: GatewayConfig, open_uplink: Callable[[], Carrier]) -> None:
+async def _serve(config: GatewayConfig, open_uplink: Callable[[], Carrier], on_ready: Callable[[], None]) -> None:
     uplink = open_uplink()
     gateway = Gateway(config, uplink)
     loop = asyncio.get_running_loop()
+
+    def ready(uri: str) -> None:
+        _announce(uri, config.address_file)
+        on_ready()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, gateway.stop)
     try:
-        await gateway.run(lambda uri: _announce(uri, config.address_file))
+        await gateway.run(ready)
     finally:
         await uplink.close()
 

@@ -60,7 +60,6 @@ class HubConfig:
             and /v1/token.
         limits: how much it carries.
         address_file: where the URL is written once the hub is ready, or None.
-        log_file: where its log goes, or None for standard error.
     """
 
     state_dir: Path
@@ -72,4 +71,3 @@ class HubConfig:
     public_urls: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     address_file: Path | None = None
-    log_file: Path | None = None

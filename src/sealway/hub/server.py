@@ -22,7 +22,6 @@ from sealway.errors import LocalMisuse
 from sealway.hub.app import create_app
 from sealway.hub.config import HubConfig
 from sealway.hub.connection import BoundedConnection
-from sealway.hub.logs import log_to
 from sealway.hub.service import Hub, token_url
 from sealway.hub.store import Store
 from sealway.hub.tls import server_context
@@ -34,11 +33,12 @@ _BACKLOG: Final = 256
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
-def run_hub(config: HubConfig) -> None:
+def run_hub(config: HubConfig, on_ready: Callable[[], None] = lambda: None) -> None:
     """Run a hub in this process until SIGTERM or SIGINT.
 
-    Once it serves, one line goes to standard output, ``hub ready https://HOST:PORT``, and the URL into
-    ``config.address_file`` if there is one. Requests under way at the end get five seconds; long polls end at once.
+    Once it serves, one line goes to standard output, ``hub ready https://HOST:PORT``, the URL into
+    ``config.address_file`` if there is one, and ``on_ready`` is called. Requests under way at the end get five seconds;
+    long polls end at once. Where its log goes is for the caller to say (the loggers are ``sealway`` and ``uvicorn``).
 
     Raises:
         LocalMisuse: no usable TLS key, the address is taken, or another hub uses the directory.
@@ -47,7 +47,6 @@ def run_hub(config: HubConfig) -> None:
     """
     if config.key_pem is None:
         raise LocalMisuse("a hub needs a TLS certificate and its key", hint="enroll the hub first")
-    log_to(config.log_file)
     with closing(Store(config.state_dir)) as store, closing(_listener(config.host, config.port)) as listener:
         app = create_app(config, store, lambda: int(time.time()))
         context = server_context(config.certificate_chain, config.key_pem, config.state_dir)
@@ -68,7 +67,12 @@ def run_hub(config: HubConfig) -> None:
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
-        _Server(options, app.state.hub, lambda: _announce(url, config.address_file)).run([listener])
+
+        def ready() -> None:
+            _announce(url, config.address_file)
+            on_ready()
+
+        _Server(options, app.state.hub, ready).run([listener])
 
 
 def base_url(host: str, port: int) -> str:
