@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sealway.errors import Malformed, TooLarge
 from sealway.wire import cbor, options
-from sealway.wire.message import MAX_MESSAGE_BYTES, FirstIdentity, Freshness, Message, Receipt, code_text
+from sealway.wire.message import MAX_MESSAGE_BYTES, FileKey, FirstIdentity, Freshness, Message, Receipt, code_text
 from sealway.wire.message_parts import decode_void, encode_void
 from tests.wire.wire_samples import FULL_MESSAGE, READING, filled
 from tests.wire.wire_strategies import messages, ranges
@@ -72,8 +72,8 @@ def test_other_codes_are_malformed(code: int) -> None:
 
 
 def test_unknown_critical_options_are_refused_and_elective_ones_dropped() -> None:
-    with pytest.raises(Malformed, match="critical option 65019"):
-        Message.decode(of((65019, b"")))
+    with pytest.raises(Malformed, match="critical option 65021"):
+        Message.decode(of((65021, b"")))
     with pytest.raises(Malformed, match="critical option 1"):
         Message.decode(of((1, b"")))
     assert Message.decode(of((14, b"\x3c"), (14, b"\x3c"), (65020, b"x"), rest=b"\xffp")) == Message(2, payload=b"p")
@@ -92,6 +92,7 @@ SINGLE = {
     65013: b"k",
     65015: cbor.encode([0, 0]),
     65017: b"grant",
+    65019: FileKey(1024, bytes(32)).encode(),
 }
 
 
@@ -149,6 +150,9 @@ REFUSED: dict[str, bytes] = {
     "freshness with a negative age": of((65005, cbor.encode([1, b"abcd", -1]))),
     "first identity with a short hash": of((65007, cbor.encode([bytes(31), 1]))),
     "first identity beyond 32 bits": of((65007, cbor.encode([bytes(32), 1 << 32]))),
+    "file key of 31 bytes": of((65019, cbor.encode([1024, bytes(31)]))),
+    "file key for chunks that are too small": of((65019, cbor.encode([1023, bytes(32)]))),
+    "file key for chunks that are too large": of((65019, cbor.encode([(1 << 20) + 1, bytes(32)]))),
     "short signature": of((65009, bytes(63))),
     "short newest session": of((65011, bytes(31))),
     "empty receive-kid": of((65013, b"")),

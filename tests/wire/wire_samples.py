@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from sealway.wire import cose
@@ -13,8 +14,9 @@ from sealway.wire.consent import ConsentClaims, SignedConsent
 from sealway.wire.envelope import Envelope
 from sealway.wire.grant import GrantClaims, Scope, SignedGrant, every_device
 from sealway.wire.header import Claims, Opener, StartHeader
-from sealway.wire.message import FirstIdentity, Freshness, Message, Receipt
+from sealway.wire.message import FileKey, FirstIdentity, Freshness, Message, Receipt
 from sealway.wire.root_document import Authority, RootClaims, SignedRoot
+from sealway.wire.sealed_file import Introduction, Preface
 
 
 def filled(length: int, first: int = 0) -> bytes:
@@ -62,6 +64,7 @@ FULL_MESSAGE = Message(
     b"\x05\x06",
     ((0, 0), (2, 300)),
     b"not a real grant",
+    FileKey(65_536, filled(32, 10)),
 )
 
 BUNDLE_CLAIMS = BundleClaims(
@@ -119,12 +122,25 @@ ROOT = SignedRoot(
 )
 BOX = METER.mailbox
 
+INTRODUCTION = Introduction(BUNDLE.encode(), (b"leaf", b"ca"))
+START_OF_FILE = Envelope(
+    b"\x07\x08\x09\x0a",
+    0,
+    filled(60),
+    start=StartHeader(
+        hashlib.sha256(INTRODUCTION.bundle).digest(), hashlib.sha256(b"leaf").digest(), b"\x05", filled(32, 3), None
+    ),
+)
+PREFACES = [Preface(STEADY), Preface(START_OF_FILE, INTRODUCTION)]
+
 # The name of each rule in spec/sealway.cddl, and values that it must describe.
 SAMPLES: dict[str, list[Any]] = {
     "envelope": [STEADY, FULL, STEPPED, FIRST_OF_EPOCH],
     "receipt": [RECEIPT, Receipt(0, b"abcd"), Receipt(9, b"abcd", (), ((1, 2),))],
     "freshness": [Freshness(70_000, b"wxyz", 30)],
     "first-identity": [FirstIdentity(filled(32), 4)],
+    "file-key": [FileKey(1 << 10, filled(32)), FileKey(1 << 20, filled(32))],
+    "introduction": [INTRODUCTION],
     "bundle": [BUNDLE_CLAIMS],
     "signed-bundle": [BUNDLE, CHAINED_BUNDLE],
     "publication": [Publication(BUNDLE.encode(), (filled(32), filled(32, 1))), Publication(b"b")],
@@ -144,4 +160,4 @@ SAMPLES: dict[str, list[Any]] = {
 }
 MESSAGES = [READING, FULL_MESSAGE, Message(0x00), Message(0x44, newest_session=b"")]
 SIGNED_FORMS = [cose.Sign1(cose.TYP_GRANT, cose.X5chain((b"leaf",)), b"p", SIGNATURE), ROOT.sign]
-EVERY_SAMPLE = [*(value for values in SAMPLES.values() for value in values), *MESSAGES, *SIGNED_FORMS]
+EVERY_SAMPLE = [*(value for values in SAMPLES.values() for value in values), *MESSAGES, *SIGNED_FORMS, *PREFACES]

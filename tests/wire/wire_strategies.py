@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +18,10 @@ from sealway.wire.consent import ConsentClaims, SignedConsent
 from sealway.wire.envelope import TAG_BYTES, Envelope
 from sealway.wire.grant import GrantClaims, Scope, SignedGrant, every_device
 from sealway.wire.header import Claims, Opener, StartHeader
-from sealway.wire.message import FirstIdentity, Freshness, Message, Receipt
+from sealway.wire.message import FileKey, FirstIdentity, Freshness, Message, Receipt
+from sealway.wire.message_parts import MAX_CHUNK, MIN_CHUNK
 from sealway.wire.root_document import Authority, RootClaims, SignedRoot
+from sealway.wire.sealed_file import Introduction, Preface
 from sealway.wire.shape import LATEST_MILLISECOND, LATEST_SECOND, UINT32
 
 uint32 = st.integers(0, UINT32) | st.sampled_from([0, 23, 24, 255, 256, 65535, 65536, UINT32])
@@ -63,6 +66,7 @@ def receipts(draw: st.DrawFn) -> Receipt:
 
 freshness = st.builds(Freshness, uint32, st.binary(min_size=4, max_size=4), uint32)
 first_identities = st.builds(FirstIdentity, byte32, uint32)
+file_keys = st.builds(FileKey, st.integers(MIN_CHUNK, MAX_CHUNK), byte32)
 codes = st.sampled_from([0, *range(1, 8), *range(0x40, 0x60), *range(0x80, 0xC0)])
 messages = st.builds(
     Message,
@@ -82,6 +86,7 @@ messages = st.builds(
     receive_kid=st.none() | kids,
     void=ranges(64),
     grant=st.none() | st.binary(min_size=1, max_size=1024),
+    file_key=st.none() | file_keys,
 )
 
 claims = st.builds(
@@ -96,6 +101,22 @@ starts = st.builds(
     st.none() | st.integers(0, 63),
     st.none() | st.integers(0, 255).map(lambda b: bytes([b]) * 1088),
 )
+
+
+@st.composite
+def introductions(draw: st.DrawFn) -> Introduction:
+    return Introduction(draw(st.binary(min_size=1, max_size=60)), draw(chains))
+
+
+@st.composite
+def prefaces(draw: st.DrawFn) -> Preface:
+    """Prefaces of sealed files, of a running session or of one that begins."""
+    if draw(st.booleans()):
+        return Preface(draw(envelopes(steady=True)))
+    who = draw(introductions())
+    bundle, leaf = (hashlib.sha256(part).digest() for part in (who.bundle, who.chain[0]))
+    start = StartHeader(bundle, leaf, draw(kids), draw(byte32), draw(st.none() | st.integers(0, 63)))
+    return Preface(Envelope(draw(kids), draw(uint32), draw(st.binary(min_size=9, max_size=99)), start=start), who)
 
 
 @st.composite
@@ -287,6 +308,7 @@ CODECS = [
     codec(Receipt, receipts()),
     codec(Freshness, freshness),
     codec(FirstIdentity, first_identities),
+    codec(FileKey, file_keys),
     codec(cose.Sign1, sign1s),
     codec(cose.Sign, signs),
     codec(BundleClaims, bundle_claims()),
@@ -308,6 +330,8 @@ CODECS = [
         st.builds(CollectRequest, rows(mailboxes, 1, unique=True), st.integers(0, 60), st.integers(1, 100)),
     ),
     codec(CertChain, st.builds(CertChain, chains)),
+    codec(Introduction, introductions()),
+    codec(Preface, prefaces()),
 ]
 
 # Any value of CBOR that the deterministic encoder takes: what a hostile but well-formed document is made of.

@@ -16,6 +16,7 @@ from sealway.errors import Malformed, TooLarge
 from sealway.wire import options, shape
 from sealway.wire.message_parts import (
     MAX_VOID_RANGES,
+    FileKey,
     FirstIdentity,
     Freshness,
     Ranges,
@@ -24,7 +25,7 @@ from sealway.wire.message_parts import (
     encode_void,
 )
 
-__all__ = ["FirstIdentity", "Freshness", "Message", "Receipt", "code_text"]
+__all__ = ["FileKey", "FirstIdentity", "Freshness", "Message", "Receipt", "code_text"]
 
 MAX_MESSAGE_BYTES = 262_144
 MAX_SEGMENTS = 16
@@ -53,7 +54,8 @@ class Message:
     16 segments of at most 255 bytes; ``content_format`` CoAP's number; ``sent_at`` milliseconds since the Unix epoch;
     ``request_id`` 8 bytes, in a request its own, in a response that of the request; ``max_silence`` seconds, from 1;
     ``start_signature`` 64 bytes; ``newest_session`` 32 bytes, or empty for none known; ``receive_kid`` 1 to 8 bytes;
-    ``void`` at most 64 ranges of own numbers that will not come again; ``grant`` a signed grant of at most 1024 bytes.
+    ``void`` at most 64 ranges of own numbers that will not come again; ``grant`` a signed grant of at most 1024 bytes;
+    ``file_key`` what opens a sealed file.
     """
 
     code: int
@@ -72,6 +74,7 @@ class Message:
     receive_kid: bytes | None = None
     void: Ranges = ()
     grant: bytes | None = None
+    file_key: FileKey | None = None
 
     def __post_init__(self) -> None:
         _check_code(self.code)
@@ -147,6 +150,7 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "newest_session": _check_newest_session,
     "receive_kid": lambda value: shape.bstr(value, "Receive-Kid", 1, 8),
     "grant": lambda value: shape.bstr(value, "Grant", 1, MAX_GRANT_BYTES),
+    "file_key": _instance(FileKey),
 }
 _checked_fields = attrgetter(*_CHECKS)
 _control_fields = attrgetter("receipt", "receive_kid", "start_signature", "newest_session")
@@ -182,6 +186,7 @@ _SINGLE = (  # ascending, all above Uri-Query
     _Option(options.RECEIVE_KID, "receive_kid", _opaque, _opaque),
     _Option(options.VOID, "void", encode_void, decode_void),
     _Option(options.GRANT, "grant", _opaque, _opaque),
+    _Option(options.FILE_KEY, "file_key", FileKey.encode, FileKey.decode),
 )
 _single_fields = attrgetter(*(option.field for option in _SINGLE))
 _CONTENT_FORMAT = _Option(options.CONTENT_FORMAT, "content_format", options.encode_uint, _uint_of(2))

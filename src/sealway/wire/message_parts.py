@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The structured options of a message: receipt, freshness reference, first identity. Each is a small CBOR array.
+"""The structured options of a message: receipt, freshness reference, first identity, file key. Each is a small CBOR
+array.
 
 Numbers are message numbers (uint32); a ``tag`` is the first 4 bytes of the AEAD tag of the envelope that is meant.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from sealway.errors import Malformed
@@ -17,6 +18,8 @@ Ranges = tuple[tuple[int, int], ...]  # (first, last), both included; increasing
 MAX_RECEIPT_RANGES = 8
 MAX_VOID_RANGES = 64
 TAG_PREFIX_BYTES = 4
+FILE_KEY_BYTES = 32
+MIN_CHUNK, MAX_CHUNK = 1 << 10, 1 << 20  # bytes of content in a chunk of a sealed file
 _PART_LIMIT = 1024  # bytes; the longest of these options has fewer
 
 
@@ -107,6 +110,32 @@ class FirstIdentity:
         """Read an option's value. Raises Malformed or TooLarge."""
         session, number = shape.array(cbor.decode(data, limit=_PART_LIMIT, depth=1), "first identity", 2, 2)
         return cls(session, number)
+
+
+@dataclass(frozen=True, slots=True)
+class FileKey:
+    """What opens a sealed file: spec/sealed-file.md.
+
+    Fields: ``chunk`` bytes of content in every chunk but the last, 1 KiB to 1 MiB; ``key`` 32 random bytes, used for
+    this one file.
+    """
+
+    chunk: int
+    key: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        shape.uint(self.chunk, "chunk", MIN_CHUNK, MAX_CHUNK)
+        shape.bstr(self.key, "file key", FILE_KEY_BYTES)
+
+    def encode(self) -> bytes:
+        """Return CBOR [chunk, key]."""
+        return cbor.encode([self.chunk, self.key])
+
+    @classmethod
+    def decode(cls, data: bytes) -> FileKey:
+        """Read an option's value. Raises Malformed or TooLarge."""
+        chunk, key = shape.array(cbor.decode(data, limit=_PART_LIMIT, depth=1), "file key", 2, 2)
+        return cls(chunk, key)
 
 
 def encode_void(ranges: Ranges) -> bytes:

@@ -24,7 +24,8 @@ NEWEST_SESSION = 65011
 RECEIVE_KID = 65013
 VOID = 65015
 GRANT = 65017
-RESERVED = range(65019, 65040)  # for later versions; see spec/labels.md
+FILE_KEY = 65019
+RESERVED = range(65021, 65040)  # for later versions; see spec/labels.md
 
 MAX_OPTIONS = 128
 PAYLOAD_MARKER = 0xFF
