@@ -26,7 +26,8 @@ def init(
     enrolment: EnrolmentFile = None,
     fingerprint: Fingerprint = None,
     grant: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="also, or later: a grant of the owner")
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="also, or later: a grant of the owner", allow_from_autoenv=False),
     ] = None,
     key_file: KeyFile = None,
 ) -> None:
@@ -76,15 +77,23 @@ def watch(
 def request(
     state: State,
     to: To,
-    path: Annotated[str, typer.Option(help="what is commanded, such as interval")],
-    payload: Annotated[str, typer.Option(metavar="TEXT", help="what to do")] = "",
+    path: Annotated[str, typer.Option(help="what is commanded, such as interval", allow_from_autoenv=False)],
+    payload: Annotated[str, typer.Option(metavar="TEXT", help="what to do", allow_from_autoenv=False)] = "",
     timeout: Annotated[
         float, typer.Option(min=0.1, max=604_800, help="seconds; after this the outcome is unknown")
     ] = 30.0,
     request_id: Annotated[
-        str | None, typer.Option("--id", metavar="HEX", help="8 bytes; with the same id it is executed at most once")
+        str | None,
+        typer.Option(
+            "--id",
+            metavar="HEX",
+            help="8 bytes; with the same id it is executed at most once",
+            allow_from_autoenv=False,
+        ),
     ] = None,
-    grant: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="a grant to show with it")] = None,
+    grant: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="a grant to show with it", allow_from_autoenv=False)
+    ] = None,
     log_file: LogFile = None,
     log_level: LogLevel = Level.WARNING,
     log_format: LogFormat = Format.CONSOLE,

@@ -39,8 +39,10 @@ def send(
     state: State,
     to: To,
     path: Annotated[str, typer.Option(help="what it is about")] = "readings",
-    data: Annotated[str | None, typer.Option(metavar="TEXT", help="the payload")] = None,
-    file: Annotated[Path | None, typer.Option(metavar="FILE", help="the payload; - is standard input")] = None,
+    data: Annotated[str | None, typer.Option(metavar="TEXT", help="the payload", allow_from_autoenv=False)] = None,
+    file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="the payload; - is standard input", allow_from_autoenv=False)
+    ] = None,
     wait_ack: Annotated[bool, typer.Option(help="wait until the other end has acknowledged all that was sent")] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="seconds")] = 30.0,
     log_file: LogFile = None,
@@ -68,6 +70,7 @@ def send(
 
 @device_group.command("serve")
 def serve(
+    context: typer.Context,
     state: State,
     to: To,
     path: Annotated[str, typer.Option(help="what the readings are about")] = "readings",
@@ -76,9 +79,19 @@ def serve(
     count: Annotated[int | None, typer.Option(min=0, help="stop sending after so many, all restarts together")] = None,
     input_file: Annotated[
         Path | None,
-        typer.Option("--input", metavar="FILE", help="send rows of a CSV or JSONL file; - is standard input"),
+        typer.Option(
+            "--input",
+            envvar="SEALWAY_DEVICE_SERVE_INPUT",
+            metavar="FILE",
+            help="send rows of a CSV or JSONL file; - is standard input",
+        ),
     ] = None,
-    form: Annotated[str | None, typer.Option("--format", metavar="csv|jsonl", help="how the input is written")] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format", envvar="SEALWAY_DEVICE_SERVE_FORMAT", metavar="csv|jsonl", help="how the input is written"
+        ),
+    ] = None,
     deal: Annotated[str, typer.Option(metavar="K/N", help="of the input, take rows K, K+N, …")] = "0/1",
     no_sensor: Annotated[bool, typer.Option("--no-sensor", help="send nothing, only execute commands")] = False,
     reoffer_after: ReofferAfter = None,
@@ -103,6 +116,9 @@ def serve(
     from sealway.cli.running import log_as_told, run_until_stopped
     from sealway.cli.serving import Plan, serve_forever
 
+    gone = options.overruled(context, "interval", "rate") | options.overruled(context, "input_file", "no_sensor")
+    interval, rate = (None if "interval" in gone else interval), (None if "rate" in gone else rate)
+    input_file, no_sensor = (None if "input_file" in gone else input_file), no_sensor and "no_sensor" not in gone
     if interval is not None and rate is not None:
         raise LocalMisuse("--interval and --rate say the same", hint="give one of them")
     plan = Plan(

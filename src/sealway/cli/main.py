@@ -9,19 +9,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
 from sealway.cli import messages
-from sealway.cli.app import app_group
+from sealway.cli.config.command import VARIABLE, config_group, load
+from sealway.cli.config.groups import GROUPS
+from sealway.cli.config.settings import PREFIX
 from sealway.cli.demo.command import demo
-from sealway.cli.device import device_group
-from sealway.cli.gateway import gateway_group
-from sealway.cli.hub import hub_group
 from sealway.cli.inspect import inspect_command
-from sealway.cli.owner import owner_group
 from sealway.errors import SealwayError
 
 TRACEBACK: Final = "SEALWAY_TRACEBACK"
@@ -33,11 +32,9 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-cli.add_typer(owner_group, name="owner")
-cli.add_typer(hub_group, name="hub")
-cli.add_typer(gateway_group, name="gateway")
-cli.add_typer(device_group, name="device")
-cli.add_typer(app_group, name="app")
+for name, group in GROUPS.items():  # what these are not told by options, they look for in the environment
+    cli.add_typer(group, name=name, context_settings={"auto_envvar_prefix": f"{PREFIX}_{name}"})
+cli.add_typer(config_group, name="config")
 cli.command("inspect")(inspect_command)
 cli.command("demo")(demo)
 
@@ -52,11 +49,20 @@ def _show_version(wanted: bool) -> None:
 
 @cli.callback()
 def _root(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", envvar=VARIABLE, help="settings, in TOML")
+    ] = None,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="print the version")
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, allow_from_autoenv=False, help="print the version"
+        ),
     ] = False,
 ) -> None:
     """Messages between things and applications, sealed from end to end."""
+    if config is not None:
+        context.default_map = load(config)
 
 
 def main() -> NoReturn:

@@ -16,10 +16,16 @@ from sealway.errors import LocalMisuse
 
 MemberName: TypeAlias = Annotated[
     str | None,
-    typer.Option("--name", metavar="NAME", help="first: sealway://DOMAIN/ROLE/LABEL, as it shall be certified"),
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        help="first: sealway://DOMAIN/ROLE/LABEL, as it shall be certified",
+        allow_from_autoenv=False,
+    ),
 ]
 EnrolmentFile: TypeAlias = Annotated[
-    Path | None, typer.Option("--enrolment", metavar="FILE", help="then: what the owner answered")
+    Path | None,
+    typer.Option("--enrolment", metavar="FILE", help="then: what the owner answered", allow_from_autoenv=False),
 ]
 Fingerprint: TypeAlias = Annotated[
     str | None,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_SOURCES = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP", "DEFAULT")
+
 State: TypeAlias = Annotated[Path, typer.Option("--state", metavar="DIR", help="the state directory")]
 KeyFile: TypeAlias = Annotated[
     Path | None,
@@ -28,7 +30,7 @@ KeyFile: TypeAlias = Annotated[
         help="file of mode 0600 with the passphrase (else SEALWAY_PASSPHRASE, else a prompt)",
     ),
 ]
-AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="print JSON")]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="print JSON", allow_from_autoenv=False)]
 To: TypeAlias = Annotated[str, typer.Option("--to", metavar="NAME", help="the other end, sealway://DOMAIN/ROLE/LABEL")]
 Verbose: TypeAlias = Annotated[bool, typer.Option("--verbose", "-v", help="say more")]
 Evidence: TypeAlias = Annotated[
@@ -47,6 +49,17 @@ LogFormat: TypeAlias = Annotated[Format, typer.Option("--log-format", help="for 
 def group(help_text: str) -> typer.Typer:
     """Return a new, empty group of commands."""
     return typer.Typer(help=help_text, no_args_is_help=True, add_completion=False)
+
+
+def overruled(context: typer.Context, *parameters: str) -> frozenset[str]:
+    """Return which of some parameters that exclude each other give way, because a stronger source gave another.
+
+    Options are stronger than the environment, and that is stronger than the file of settings.
+    """
+    sources = {name: context.get_parameter_source(name) for name in parameters}
+    ranks = {name: _SOURCES.index(source.name) for name, source in sources.items() if source is not None}
+    strongest = min(ranks.values(), default=0)
+    return frozenset(name for name, rank in ranks.items() if rank > strongest)
 
 
 @contextmanager

@@ -49,17 +49,24 @@ def init(
 @owner_group.command("enroll")
 def enroll(
     state: State,
-    request: Annotated[Path, typer.Option(metavar="FILE", help="the member's request.csr")],
+    request: Annotated[Path, typer.Option(metavar="FILE", help="the member's request.csr", allow_from_autoenv=False)],
     hub: Annotated[str, typer.Option(metavar="URL", help="the hub, https://HOST:PORT")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="where the enrolment goes")],
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="sealway://DOMAIN/ROLE/LABEL")] = None,
-    role: Annotated[str | None, typer.Option(help="with --label, instead of --name")] = None,
-    label: Annotated[str | None, typer.Option(help="with --role, instead of --name")] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="where the enrolment goes", allow_from_autoenv=False)],
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="sealway://DOMAIN/ROLE/LABEL", allow_from_autoenv=False)
+    ] = None,
+    role: Annotated[str | None, typer.Option(help="with --label, instead of --name", allow_from_autoenv=False)] = None,
+    label: Annotated[str | None, typer.Option(help="with --role, instead of --name", allow_from_autoenv=False)] = None,
     gateway_name: Annotated[str | None, typer.Option(metavar="NAME", help="the device's gateway")] = None,
     gateway: Annotated[str | None, typer.Option(metavar="URI", help="its address, coap://HOST:PORT")] = None,
-    peer: Annotated[list[str] | None, typer.Option(metavar="NAME", help="whom the member talks to")] = None,
+    peer: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="whom the member talks to", allow_from_autoenv=False)
+    ] = None,
     grant_scope: Annotated[
-        list[str] | None, typer.Option(metavar="SCOPE", help="granted to the member at all devices, as valve:write")
+        list[str] | None,
+        typer.Option(
+            metavar="SCOPE", help="granted to the member at all devices, as valve:write", allow_from_autoenv=False
+        ),
     ] = None,
     grant_hours: Annotated[int, typer.Option(min=1, help="how long that grant lives")] = 24,
     dns: Annotated[list[str] | None, typer.Option(help="host name of a hub or gateway; else that of --hub")] = None,
@@ -95,10 +102,13 @@ def enroll(
 @owner_group.command("grant")
 def grant(
     state: State,
-    holder: Annotated[str, typer.Option(metavar="NAME", help="who may")],
-    device: Annotated[list[str], typer.Option(metavar="NAME", help="where; all means every device of the domain")],
-    scope: Annotated[list[str], typer.Option(metavar="SCOPE", help="what, as valve:write")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="where the grant goes")],
+    holder: Annotated[str, typer.Option(metavar="NAME", help="who may", allow_from_autoenv=False)],
+    device: Annotated[
+        list[str],
+        typer.Option(metavar="NAME", help="where; all means every device of the domain", allow_from_autoenv=False),
+    ],
+    scope: Annotated[list[str], typer.Option(metavar="SCOPE", help="what, as valve:write", allow_from_autoenv=False)],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="where the grant goes", allow_from_autoenv=False)],
     hours: Annotated[int, typer.Option(min=1, max=_MOST_DAYS * 24, help="how long")] = 24,
     key_file: KeyFile = None,
 ) -> None:
