@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from sealway.hub import refusals, routes_about, routes_admission, routes_directory, routes_mailboxes
 from sealway.hub.config import Clock, HubConfig
+from sealway.hub.lane import Lane
 from sealway.hub.service import Hub
 from sealway.hub.store import Store
 
@@ -53,7 +54,8 @@ def create_app(config: HubConfig, store: Store, clock: Clock) -> FastAPI:
     app.state.hub = hub
     for routes in (routes_admission, routes_directory, routes_mailboxes, routes_about):
         app.include_router(routes.router)
-    refusals.install(app, hub.metrics)
+    app.add_middleware(Lane, hub=hub)
+    refusals.install(app, hub.metrics)  # around the lane: what was added last is outermost
     return app
 
 

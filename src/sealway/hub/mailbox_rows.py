@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 Held: TypeAlias = tuple[str, int, bytes]
 """A mailbox, the sequence number of an envelope in it, and the envelope."""
+
+Row: TypeAlias = tuple[int, str, bytes, bytes, int]
+"""A sequence number, a mailbox, the envelope's digest, the envelope, and when it expires."""
 
 
 def make_mailbox(db: sqlite3.Connection, mailbox: str, name: str) -> None:
@@ -22,20 +25,21 @@ def load_of(db: sqlite3.Connection, mailbox: str) -> tuple[int, int] | None:
     return row
 
 
-def is_held(db: sqlite3.Connection, mailbox: str, digest: bytes, now: int) -> bool:
-    """Say whether these bytes wait in the mailbox already; an expired copy is forgotten first."""
-    db.execute("DELETE FROM envelopes WHERE mailbox = ? AND digest = ? AND expires <= ?", (mailbox, digest, now))
-    return (
-        db.execute("SELECT 1 FROM envelopes WHERE mailbox = ? AND digest = ?", (mailbox, digest)).fetchone() is not None
-    )
+def last_number(db: sqlite3.Connection) -> int:
+    """Return the highest sequence number that was ever given."""
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'envelopes'").fetchone()
+    return 0 if row is None else int(row[0])
 
 
-def hold(db: sqlite3.Connection, mailbox: str, digest: bytes, envelope: bytes, expires: int) -> None:
-    """Put an envelope into a mailbox, under the next sequence number."""
-    db.execute(
-        "INSERT INTO envelopes (mailbox, digest, envelope, expires) VALUES (?, ?, ?, ?)",
-        (mailbox, digest, envelope, expires),
-    )
+def hold(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    """Put envelopes into mailboxes, under sequence numbers above ``last_number``."""
+    insert = "INSERT INTO envelopes (sequence, mailbox, digest, envelope, expires) VALUES (?, ?, ?, ?, ?)"
+    db.executemany(insert, rows)
+
+
+def add_load(db: sqlite3.Connection, mailbox: str, envelopes: int, size: int) -> None:
+    """Count what was put into a mailbox."""
+    db.execute("UPDATE mailboxes SET held = held + ?, bytes = bytes + ? WHERE id = ?", (envelopes, size, mailbox))
 
 
 def waiting(db: sqlite3.Connection, mailbox: str, now: int, most: int, most_bytes: int) -> list[Held]:

@@ -8,37 +8,25 @@ it nor past its time; and a deposit is answered as accepted only after the commi
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Final, TypeAlias
+from typing import Final
 
-from sealway.errors import NotAuthorized, NotFound, RateLimited, SealwayError, Stale, TooLarge, codes_of
+from sealway.errors import NotAuthorized, NotFound, TooLarge, codes_of
 from sealway.hub import mailbox_rows
 from sealway.hub.admission import Caller
 from sealway.hub.config import Clock, Limits
+from sealway.hub.intake import ALREADY_HELD, CREATED, Accepted, Intake, Verdict
 from sealway.hub.limits import Rate, Slots
 from sealway.hub.mailbox_rows import Held
 from sealway.hub.metrics import Metrics
 from sealway.hub.store import Store
 from sealway.hub.waiters import Waiters
-from sealway.wire.envelope import Envelope
 
-CREATED: Final = 201
-ALREADY_HELD: Final = 200
+_DONE: Final = (CREATED, ALREADY_HELD)
 _LOOK_SECONDS: Final = 1.0  # how often a long poll looks whether its client has gone
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A deposit that is durable; ``status`` is 201, or 200 if the same bytes were held already."""
-
-    status: int
-
-
-Verdict: TypeAlias = Accepted | SealwayError
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +35,6 @@ class Found:
 
     held: Sequence[Held]
     refused: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    mailbox: str
-    envelope: bytes
-    digest: bytes
-    expires: int
 
 
 class Mailboxes:
@@ -73,6 +53,7 @@ class Mailboxes:
         self._limits = limits
         self._clock = clock
         self._metrics = metrics
+        self._intake = Intake(limits)
         self._rate = Rate(limits.deposits_per_minute, "deposits")
         self._slots = Slots(limits.collects_per_caller, "collects")
 
@@ -89,10 +70,9 @@ class Mailboxes:
         """
         self._rate.spend(caller.name, len(deposits))
         now = self._clock()
-        items = [self._examined(mailbox, envelope, now) for mailbox, envelope in deposits]
-        verdicts = await self._store.write(lambda db: [self._held(db, item, now) for item in items])
-        for (mailbox, _), verdict in zip(deposits, verdicts, strict=True):
-            self._announce(mailbox, verdict)
+        items = [self._intake.examined(mailbox, envelope, now) for mailbox, envelope in deposits]
+        verdicts = await self._store.write(lambda db: self._intake.hold(db, items, now))
+        self._announce(deposits, verdicts)
         return verdicts
 
     async def collect(
@@ -149,40 +129,11 @@ class Mailboxes:
         totals = await self._store.read(mailbox_rows.totals)
         return {**totals, "sealway_hub_collecting": self.waiters.count}
 
-    def _examined(self, mailbox: str, envelope: bytes, now: int) -> _Item | SealwayError:
-        try:
-            if len(envelope) > self._limits.envelope_bytes:
-                raise TooLarge(f"an envelope has at most {self._limits.envelope_bytes} bytes here")
-            claims = Envelope.decode(envelope).claims
-            expires = now + self._limits.held_for
-            if claims is not None and claims.expires is not None:
-                expires = min(expires, claims.expires)
-            if expires <= now:
-                raise Stale("the envelope has expired")
-            return _Item(mailbox, envelope, hashlib.sha256(envelope).digest(), expires)
-        except SealwayError as error:
-            return error
-
-    def _held(self, db: sqlite3.Connection, item: _Item | SealwayError, now: int) -> Verdict:
-        if isinstance(item, SealwayError):
-            return item
-        load = mailbox_rows.load_of(db, item.mailbox)
-        if load is None:
-            return NotFound("there is no such mailbox")
-        if mailbox_rows.is_held(db, item.mailbox, item.digest, now):
-            return Accepted(ALREADY_HELD)
-        envelopes, size = load
-        if (
-            envelopes >= self._limits.envelopes_per_mailbox
-            or size + len(item.envelope) > self._limits.bytes_per_mailbox
-        ):
-            return RateLimited("the mailbox is full", hint="try again when its owner has collected")
-        mailbox_rows.hold(db, item.mailbox, item.digest, item.envelope, item.expires)
-        return Accepted(CREATED)
-
-    def _announce(self, mailbox: str, verdict: Verdict) -> None:
-        if isinstance(verdict, Accepted):
-            self._metrics.count("sealway_hub_deposits_total", repeated=str(verdict.status == ALREADY_HELD).lower())
+    def _announce(self, deposits: Sequence[tuple[str, bytes]], verdicts: list[Verdict]) -> None:
+        for verdict, repeated in ((CREATED, "false"), (ALREADY_HELD, "true")):
+            if count := verdicts.count(verdict):
+                self._metrics.count("sealway_hub_deposits_total", count, repeated=repeated)
+        for mailbox in {mailbox for (mailbox, _), verdict in zip(deposits, verdicts, strict=True) if verdict in _DONE}:
             self.waiters.wake(mailbox)
 
     async def _wait(

@@ -59,13 +59,18 @@ def count_refusal(metrics: Metrics, scope: Scope, error: SealwayError) -> None:
     _count(metrics, scope, type(error).__name__)
 
 
-async def _refuse(request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, SealwayError):
-        raise error
+def refused(request: Request, error: SealwayError) -> JSONResponse:
+    """Count a refusal and return its answer."""
     count_refusal(request.app.state.hub.metrics, request.scope, error)
     if isinstance(error, OAuthRefusal):  # RFC 6749 §5.2
         return JSONResponse({"error": error.code, "error_description": error.message}, error.status, headers=NO_STORE)
     return _answer(status_of(error), error.message, error.hint, _headers(error))
+
+
+async def _refuse(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, SealwayError):
+        raise error
+    return refused(request, error)
 
 
 async def _refuse_request(request: Request, error: Exception) -> JSONResponse:
@@ -76,7 +81,7 @@ async def _refuse_request(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _refuse_parameters(request: Request, _: Exception) -> JSONResponse:
-    return await _refuse(request, Malformed("a parameter is missing or not of its type"))
+    return refused(request, Malformed("a parameter is missing or not of its type"))
 
 
 def _headers(error: SealwayError) -> dict[str, str]:

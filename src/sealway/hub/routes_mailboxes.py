@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from sealway.errors import SealwayError
 from sealway.hub.bodies import CBOR, COSE, gives, takes
+from sealway.hub.intake import CREATED
 from sealway.hub.mailboxes import status_of
 from sealway.hub.refusals import ERRORS, count_refusal
 from sealway.hub.service import CallerOf, HubOf, check_hops
-from sealway.wire.carriage import Acknowledgement, Collected, CollectRequest, Deposits, Verdicts
+from sealway.hub.steady import deposits_in
+from sealway.wire.carriage import MAX_BATCH, Acknowledgement, Collected, CollectRequest, Verdicts
 
 router: Final = APIRouter(prefix="/v1", tags=["mailboxes"], responses=ERRORS, dependencies=[Depends(check_hops)])
 
@@ -48,8 +51,9 @@ async def deposit(mailbox: str, request: Request, hub: HubOf, caller: CallerOf) 
     responses={200: gives(CBOR, "Verdicts")},
 )
 async def deposits(request: Request, hub: HubOf, caller: CallerOf) -> Response:
-    batch = Deposits.decode(await hub.batch(request, CBOR))
-    verdicts = await hub.mailboxes.deposit(caller, batch.items)
+    verdicts = await hub.mailboxes.deposit(caller, deposits_in(await hub.batch(request, CBOR)))
+    if all(verdict is CREATED for verdict in verdicts):
+        return Response(_all_created(len(verdicts)), media_type=CBOR)
     for verdict in verdicts:
         if isinstance(verdict, SealwayError):
             count_refusal(hub.metrics, request.scope, verdict)
@@ -84,3 +88,9 @@ async def acknowledge(request: Request, hub: HubOf, caller: CallerOf) -> Respons
     acknowledgement = Acknowledgement.decode(await hub.batch(request, CBOR))
     await hub.mailboxes.acknowledge(caller, acknowledgement.items)
     return Response(status_code=204)
+
+
+@lru_cache(maxsize=MAX_BATCH)
+def _all_created(count: int) -> bytes:
+    """The answer to most batches."""
+    return Verdicts((status_of(CREATED),) * count).encode()

@@ -60,6 +60,7 @@ def run_hub(config: HubConfig, on_ready: Callable[[], None] = lambda: None) -> N
             loop="uvloop",
             lifespan="on",
             log_config=None,
+            access_log=False,  # the metrics count requests; a line for each would tell who deposits for whom, and when
             proxy_headers=False,
             server_header=False,
             limit_concurrency=_MOST_CONNECTIONS,
