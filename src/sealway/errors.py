@@ -30,6 +30,10 @@ class InUse(LocalMisuse):
     """Another process uses the state directory."""
 
 
+class Closed(LocalMisuse):
+    """This program has closed what it uses."""
+
+
 class PeerMisbehaved(SealwayError):
     """Bytes from the other side, or from anyone in between, that must not be acted on."""
 

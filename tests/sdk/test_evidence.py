@@ -119,7 +119,7 @@ async def test_what_could_not_be_judged_is_not_called_refused(world: World, monk
 
         monkeypatch.setattr(meter.endpoint.carrier, "credential", gone)
         with pytest.raises(NotFound):
-            await meter.send(world.ops, "readings", b"x")
+            await meter.send(world.ops, "readings", b"x", within=timedelta(0))
         assert not told.lines
 
 

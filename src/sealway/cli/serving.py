@@ -16,6 +16,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ from sealway.cli.evidence import Witness
 from sealway.cli.messages import emit
 from sealway.cli.ready import tell_ready
 from sealway.cli.rows import EVERY_ROW, Deal, Row, Source
-from sealway.cli.sending import open_device, patiently
+from sealway.cli.sending import open_device
 from sealway.cli.sensor import Sensor
 from sealway.cli.status import SENT_MARK, device_status
 from sealway.cli.timing import AS_SPECIFIED, Timing
@@ -31,6 +32,7 @@ from sealway.errors import LocalMisuse, SealwayError, TooLarge
 from sealway.home.home import Enrolled
 from sealway.sdk.device import Device
 from sealway.sdk.executor import DEFAULT_MAX_AGE
+from sealway.sdk.patience import patiently
 from sealway.wire.address import Name
 from sealway.wire.message import FirstIdentity, Message
 
@@ -182,7 +184,8 @@ class Stream:
         mark = (plan.mark, self._sent + 1)
         device = self._device
         try:
-            identity = await patiently(lambda: device.send(plan.to, plan.path, payload, query=query, mark=mark), "sent")
+            send = partial(device.send, plan.to, plan.path, payload, query=query, mark=mark, within=timedelta(0))
+            identity = await patiently(send, "sent")
         except TooLarge as error:
             raise LocalMisuse(f"row {row} is too large: {error.message}") from None
         self._sent += 1

@@ -16,13 +16,13 @@ from sealway.cli.messages import OutcomeUnknown, Refused, emit
 from sealway.cli.questions import Question, lines_as_they_come
 from sealway.cli.readings import ReceivedFile
 from sealway.cli.ready import tell_ready
-from sealway.cli.sending import in_time
 from sealway.cli.timing import AS_SPECIFIED, Timing
 from sealway.errors import Interrupted, LocalMisuse, NotFound, SealwayError, StateLost, TooLarge, TransportFailed
 from sealway.home.carriers import next_hop
 from sealway.home.home import Enrolled
 from sealway.sdk.application import Application
 from sealway.sdk.member import Member
+from sealway.sdk.patience import in_time
 from sealway.wire.address import Name
 from sealway.wire.message import Message, code_text
 

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from sealway.home.home import Enrolled
-from sealway.identity.assertion import make_assertion
+from sealway.home.hop import HopIdentity
 from sealway.identity.consents import sign_consent
 from sealway.transports.coap import CoapCarrier
-from sealway.transports.hop_tls import client_context
 from sealway.transports.http import HttpCarrier
 from sealway.transports.ports import Carrier
 
@@ -18,24 +16,26 @@ _BACKDATED_S = 300
 """A consent begins this long before it is signed, for hubs whose clock is behind."""
 
 
-def next_hop(enrolled: Enrolled) -> Carrier:
-    """Return the carrier that the enrolment names. To be called inside the event loop. Raises LocalMisuse."""
-    gateway = enrolled.claims.gateway
-    return hub_carrier(enrolled) if gateway is None else CoapCarrier(gateway.address)
+def next_hop(enrolled: Enrolled, *, gateway: str | None = None, hub: str | None = None) -> Carrier:
+    """Return the carrier that the enrolment names. To be called inside the event loop.
+
+    Args:
+        gateway: another address of the gateway, coap://HOST:PORT.
+        hub: go to the hub directly, at this URL.
+
+    Raises:
+        LocalMisuse: not an address.
+    """
+    named = enrolled.claims.gateway
+    if hub is not None or (gateway is None and named is None):
+        return hub_carrier(enrolled, hub)
+    return CoapCarrier(gateway or (named.address if named is not None else ""))
 
 
-def hub_carrier(enrolled: Enrolled) -> HttpCarrier:
+def hub_carrier(enrolled: Enrolled, url: str | None = None) -> HttpCarrier:
     """Return a carrier to the hub, whose TLS certificate has to be of this domain's issuing CA. Raises LocalMisuse."""
-    credential, signer = enrolled.credential, enrolled.signer
-    name = str(credential.name)
-
-    def assertion(audience: str) -> str:
-        return make_assertion(
-            name=name, chain=credential.chain, signer=signer, audience=audience, now=int(time.time()), random=os.urandom
-        )
-
-    context = client_context(enrolled.root.issuing_cas)
-    return HttpCarrier(enrolled.claims.hub, ssl_context=context, name=name, make_assertion=assertion)
+    me = HopIdentity(enrolled)
+    return HttpCarrier(url or me.hub, ssl_context=me.tls(), name=str(me.name), make_assertion=me.assertion)
 
 
 def consents(enrolled: Enrolled) -> tuple[bytes, ...]:

@@ -111,8 +111,9 @@ class Home:
         return HOP_KEY if self.command in ("hub", "gateway") else SIGNING_KEY
 
     # first phase: keys and a request ---------------------------------------------------------------------------
-    def prepare(self, name: Name, passphrase: Secret) -> None:
-        """Make the keys and the request for ``name``. Begun before and interrupted, it is completed.
+    def prepare(self, name: Name, passphrase: Secret) -> bytes:
+        """Make the keys and the request for ``name``, and return the request. Begun before and interrupted, it is
+        completed.
 
         Raises:
             LocalMisuse: another name was asked for here, a wrong passphrase, or the directory cannot be used.
@@ -127,6 +128,7 @@ class Home:
                 self._check_same(name)
             else:
                 self._write(self.request_path, make_csr(keystore.signer(self._identity), name))
+            return read_private(self.request_path, limit=MAX_DOCUMENT_BYTES)
 
     def _held(self) -> DirectoryLock:
         demand_free(self.path)

@@ -1,20 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """An application: opens what devices send, and commands them with what the owner has granted.
 
-async with Application(directory, member, carrier, grants=[grant]) as building:
+async with Application.open("~/.sealway/building") as building:
     reply = await building.request(meter, "valve", b"close", timeout=timedelta(seconds=30))
-    async for reading in building.messages():
-        print(reading.message.sent_at, reading.message.payload)
+    async for reading in building.messages(sender=meter):
+        print(reading.sent_at, reading.payload)
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
+from typing import ClassVar, Self
 
+from sealway.errors import Closed
+from sealway.home.carriers import next_hop
+from sealway.home.membership import name_of
+from sealway.home.unlocking import Passphrase
 from sealway.sdk.inbox import Received
+from sealway.sdk.reading import Messages
 from sealway.sdk.role import Role
+from sealway.transports.ports import Carrier
 from sealway.wire.address import Name
 from sealway.wire.message import Message
 
@@ -23,32 +32,77 @@ DEFAULT_MAX_AGE = timedelta(minutes=5)
 
 
 class Application(Role):
-    """One application; see ``Role`` for how it is made."""
+    """One application: an asynchronous context, made by ``open``."""
+
+    _command: ClassVar[str] = "app"
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, directory: str | Path, *, hub: str | None = None, passphrase: Passphrase | None = None,
+        key_file: str | Path | None = None, carrier: Carrier | None = None, max_silence: timedelta | None = None,
+    ) -> AsyncIterator[Self]:  # fmt: skip
+        """Open the state directory of an enrolled application and begin to work: publish, offer, collect.
+
+        Leaving the context stops it, makes its state durable and gives the directory free, also when it is cancelled.
+
+        Args:
+            directory: belongs to one process at a time.
+            hub: another URL of its hub than its enrolment says, https://HOST[:PORT].
+            passphrase: of its keys; else ``key_file``, a file of mode 0600, else SEALWAY_PASSPHRASE.
+            carrier: another way to its next hop altogether; closed with the application.
+            max_silence: peers are told that they may report this application as Silent after so long.
+
+        Raises:
+            InUse: another process uses the directory.
+            LocalMisuse: not enrolled, or a wrong passphrase.
+            NotTrusted: its certificate, or the owner's root document, has expired.
+            StateLost: something in the directory is damaged.
+        """
+        enrolled = await asyncio.to_thread(cls._enrolled, directory, passphrase, key_file)
+        hop = carrier if carrier is not None else next_hop(enrolled, hub=hub)
+        async with cls._opened(cls._home(directory).path, enrolled, hop, max_silence) as application:
+            yield application
 
     async def request(
-        self, to: Name, path: str, payload: bytes = b"", *, timeout: timedelta = DEFAULT_TIMEOUT,
+        self, to: Name | str, path: str, payload: bytes = b"", *, timeout: timedelta = DEFAULT_TIMEOUT,
         max_age: timedelta = DEFAULT_MAX_AGE, request_id: bytes | None = None,
     ) -> Message:  # fmt: skip
         """Send a command and return the device's answer.
 
         Args:
-            timeout: after this the outcome is unknown, not failed.
+            timeout: for all of it, the first session included; after this the outcome is unknown, not failed.
             max_age: how old the device's message may be that the command is fresh against.
             request_id: 8 bytes; with the same id a command is executed at most once, however often it is asked.
 
         Raises:
             TransportFailed: no answer in time, or no session can be begun.
             NotAuthorized, Interrupted, Stale, NotFound: what the device answered.
+            LocalMisuse: not a name, or the id was used for another command.
+            Closed: this application was closed meanwhile.
+
+        Cancelled, or closed, the command may be on its way: asked again with the same ``request_id`` it is executed at
+        most once, and its answer is kept.
         """
-        asked = await self.ask(to, path, payload, timeout=timeout, max_age=max_age, request_id=request_id)
+        name, clock = name_of(to), asyncio.get_running_loop().time
+        end = clock() + timeout.total_seconds()
+        await self._reach(name, timeout)
+        left = timedelta(seconds=max(0.0, end - clock()))
+        asked = await self.ask(name, path, payload, timeout=left, max_age=max_age, request_id=request_id)
         return await self.answer(asked)
 
     async def ask(
-        self, to: Name, path: str, payload: bytes = b"", *, timeout: timedelta = DEFAULT_TIMEOUT,
+        self, to: Name | str, path: str, payload: bytes = b"", *, timeout: timedelta = DEFAULT_TIMEOUT,
         max_age: timedelta = DEFAULT_MAX_AGE, request_id: bytes | None = None,
     ) -> bytes:  # fmt: skip
-        """Send a command; return its request id once it is durable. ``answer`` waits for what comes back."""
-        return await self._asker.ask(to, path, payload, timeout=timeout, max_age=max_age, request_id=request_id)
+        """Send a command; return its request id once it is durable. ``answer`` waits for what comes back.
+
+        Raises:
+            TransportFailed: there is no session with ``to``, and none can be begun now.
+            LocalMisuse: not a name, or the id was used for another command.
+        """
+        name = name_of(to)
+        return await self._asker.ask(name, path, payload, timeout=timeout, max_age=max_age, request_id=request_id)
 
     async def answer(self, request_id: bytes) -> Message:
         """Return the answer to a command asked here, now or before a restart. Raises as ``request``."""
@@ -59,19 +113,24 @@ class Application(Role):
         """Commands that still wait for an answer, by request id; those of earlier processes included."""
         return self._asker.waiting
 
-    async def batches(self, most: int = 100) -> AsyncIterator[list[Received]]:
-        """Yield messages as they come, some at a time; a batch counts as handled when the next one is asked for."""
-        while True:
-            batch = await self.next_events(most)
-            yield batch
-            for received in batch:
-                self.endpoint.note_handled(received)
-                self.endpoint.journal.count("handled")
-            await self.endpoint.journal.commit()
+    def messages(self, sender: Name | str | None = None) -> Messages:
+        """Return a loop over what one sender sent, or all did: ``async for reading in application.messages()``.
 
-    async def messages(self, sender: Name | None = None) -> AsyncIterator[Received]:
-        """Yield messages as they come, of one sender or of all. Each is handled once the next one is asked for."""
-        async for batch in self.batches(1):
-            for received in batch:
-                if sender is None or received.peer == str(sender):
-                    yield received
+        A message counts as handled, durably, once its loop asks for the next one. A loop that ends in the middle of a
+        message, by ``break``, an exception or a cancellation, leaves it for the next loop, here or after a restart. See
+        ``Messages``. However slow a loop is, it holds 256 messages in memory at most; the others wait in the state.
+
+        Raises:
+            LocalMisuse: not a name.
+        """
+        return self._readers.begin(None if sender is None else str(name_of(sender)))
+
+    async def batches(self, most: int = 100) -> AsyncIterator[list[Received]]:
+        """Yield messages of all senders, some at a time: as ``messages``, with one commit for each batch."""
+        messages = self.messages()
+        while True:
+            try:
+                batch = await messages.take(most)
+            except Closed:
+                return
+            yield batch

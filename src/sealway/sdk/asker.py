@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from sealway.crypto.ports import Random
-from sealway.errors import LocalMisuse, SealwayError
+from sealway.errors import LocalMisuse
 from sealway.sdk.endpoint import Endpoint
 from sealway.sdk.grants import GrantBook
 from sealway.sdk.inbox import Received
@@ -104,8 +104,10 @@ class Asker:
         deadline = now_ms + int(timeout.total_seconds() * 1_000)
         pending = self._wait(request_id, to, message, deadline, int(max_age.total_seconds()))
         try:
-            self._seal(await self._endpoint.links.with_peer(to), pending)
-        except SealwayError:
+            held = await self._endpoint.links.with_peer(to)
+            self._endpoint.check_alive()
+            self._seal(held, pending)
+        except BaseException:  # cancelled as well: nothing was sealed
             del self._pending[request_id]
             raise
         self._endpoint.journal.note(_ASKED, request_id, str(to), message.encode(), now_ms, deadline, pending.max_age_s)

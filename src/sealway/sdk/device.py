@@ -1,27 +1,84 @@
 # SPDX-License-Identifier: Apache-2.0
 """A device: sends readings, executes commands that the owner has granted.
 
-async with Device(directory, member, carrier) as meter:
+async with Device.open("/var/lib/meter") as meter:
     @meter.on("valve", scope="valve:write")
-    async def set_valve(command): ...
-    await meter.send(application, "readings", b"42.7 L")
+    async def set_valve(command: Message) -> bytes: ...
+    await meter.send(meter.application, "readings", b"42.7 L")
     await meter.serve()
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
+from typing import ClassVar, Final, Self
 
+from sealway.errors import Closed, LocalMisuse
+from sealway.home.carriers import next_hop
+from sealway.home.membership import name_of
+from sealway.home.unlocking import Passphrase
 from sealway.sdk.executor import DEFAULT_MAX_AGE, Command, Handler
 from sealway.sdk.role import Role
+from sealway.transports.ports import Carrier
 from sealway.wire.address import Name
 from sealway.wire.header import Claims
 from sealway.wire.message import CODE_POST, FirstIdentity, Message
 
+PATIENCE: Final = timedelta(seconds=30)
+"""How long a message waits for the first session with its recipient."""
+
 
 class Device(Role):
-    """One device; see ``Role`` for how it is made."""
+    """One device: an asynchronous context, made by ``open``."""
+
+    _command: ClassVar[str] = "device"
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, directory: str | Path, *, passphrase: Passphrase | None = None, key_file: str | Path | None = None,
+        gateway: str | None = None, carrier: Carrier | None = None, max_silence: timedelta | None = None,
+    ) -> AsyncIterator[Self]:  # fmt: skip
+        """Open the state directory of an enrolled device and begin to work: publish, offer, collect.
+
+        Leaving the context stops it, makes its state durable and gives the directory free, also when it is cancelled.
+
+        Args:
+            directory: belongs to one process at a time.
+            passphrase: of its keys; else ``key_file``, a file of mode 0600, else SEALWAY_PASSPHRASE.
+            gateway: another address of its gateway than its enrolment says, coap://HOST:PORT.
+            carrier: another way to its next hop altogether; closed with the device.
+            max_silence: peers are told that they may report this device as Silent after so long; it sends a sign of
+                life in time.
+
+        Raises:
+            InUse: another process uses the directory.
+            LocalMisuse: not enrolled, or a wrong passphrase.
+            NotTrusted: its certificate, or the owner's root document, has expired.
+            StateLost: something in the directory is damaged.
+        """
+        enrolled = await asyncio.to_thread(cls._enrolled, directory, passphrase, key_file)
+        hop = carrier if carrier is not None else next_hop(enrolled, gateway=gateway)
+        async with cls._opened(cls._home(directory).path, enrolled, hop, max_silence) as device:
+            yield device
+
+    @property
+    def applications(self) -> tuple[Name, ...]:
+        """The applications that the owner named as this device's peers."""
+        return tuple(peer for peer in self.peers if peer.role == "application")
+
+    @property
+    def application(self) -> Name:
+        """The one application that this device works for. Raises LocalMisuse if the owner named none, or several."""
+        if len(self.applications) != 1:
+            found = ", ".join(map(str, self.applications)) or "none"
+            hint = "name one with --peer when it is enrolled, or choose one of applications"
+            raise LocalMisuse(f"the enrolment of {self.name} does not name one application: {found}", hint=hint)
+        return self.applications[0]
 
     def on(
         self, path: str, *, scope: str, idempotent: bool = False, max_age: timedelta = DEFAULT_MAX_AGE
@@ -44,18 +101,46 @@ class Device(Role):
         return register
 
     async def send(
-        self, to: Name, path: str, payload: bytes, *, query: tuple[str, ...] = (), claims: Claims | None = None,
-        mark: tuple[str, int] | None = None,
+        self, to: Name | str, path: str, payload: bytes, *, query: tuple[str, ...] = (), claims: Claims | None = None,
+        mark: tuple[str, int] | None = None, within: timedelta = PATIENCE,
     ) -> FirstIdentity:  # fmt: skip
-        """Seal an event to an application; return once it is durable. See ``Endpoint.send`` for ``mark`` and what is
-        raised."""
+        """Seal an event to an application; return once it is durable: from then on it is offered until it is
+        acknowledged.
+
+        Waits while too much is unacknowledged (4096 envelopes or 16 MiB): a sender goes at the pace of the hops.
+
+        Args:
+            path: what it is about, as readings or valve/inlet.
+            claims: what to disclose to hops, authenticated.
+            mark: a name and a number to store with the message, as how far an input was read.
+            within: how long to try to begin the first session with ``to``. With a session it does not matter whether
+                any hop can be reached.
+
+        Raises:
+            TransportFailed: no session could be begun in that time; nothing was sealed.
+            NotTrusted: what the directory serves is not that application's.
+            TooLarge: no envelope holds it.
+            LocalMisuse: not a name, or not a path.
+            StateLost: the state could not be written.
+
+        Cancelled, the message was either not sealed at all, or it is on its way as if nothing had been cancelled.
+        """
         message = Message(CODE_POST, tuple(path.strip("/").split("/")), query, payload=payload)
-        return await self.endpoint.send(to, message, claims=claims, mark=mark)
+        name = name_of(to)
+        if within:
+            await self._reach(name, within)
+        return await self.endpoint.send(name, message, claims=claims, mark=mark)
 
     async def serve(self) -> None:
-        """Execute commands until cancelled; events that nobody handles here are dropped and counted."""
+        """Execute commands until cancelled, or until this device is closed. Raises what stopped it otherwise.
+
+        Events that nobody handles here are dropped and counted.
+        """
         while True:
-            received = await self.next_event()
+            try:
+                received = await self.next_event()
+            except Closed:
+                return
             self.endpoint.journal.count("events_without_handler")
             self.endpoint.note_handled(received)
             await self.endpoint.journal.commit()

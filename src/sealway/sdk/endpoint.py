@@ -19,13 +19,23 @@ from datetime import timedelta
 from pathlib import Path
 
 from sealway.crypto.ports import Random
-from sealway.errors import HopRefused, NotFound, NotTrusted, PeerMisbehaved, RateLimited, SealwayError, StateLost
+from sealway.errors import (
+    Closed,
+    HopRefused,
+    NotFound,
+    NotTrusted,
+    PeerMisbehaved,
+    RateLimited,
+    SealwayError,
+    StateLost,
+)
 from sealway.protocol.events import Event
 from sealway.protocol.policy import DEFAULT_POLICY, Policy
 from sealway.sdk.clock import Clock, SystemClock
 from sealway.sdk.directory import Directory
 from sealway.sdk.engine import Engine
 from sealway.sdk.evidence import Evidence, Listener
+from sealway.sdk.happenings import Happenings
 from sealway.sdk.inbox import Inbox, Received
 from sealway.sdk.intake import Intake
 from sealway.sdk.journal import Journal
@@ -39,6 +49,7 @@ from sealway.sdk.publisher import Publisher
 from sealway.sdk.schema import DATABASE, SCRIPTS
 from sealway.sdk.sessions import Leaving, Sessions
 from sealway.sdk.upkeep import Upkeep
+from sealway.storage.closing import to_the_end
 from sealway.storage.directory import DirectoryLock
 from sealway.storage.store import Store
 from sealway.transports.ports import Carrier, Deposit
@@ -114,12 +125,13 @@ class Endpoint:
         self.publisher.on_forgotten = self.sessions.leave_unanswered
         self.intake = Intake(self.sessions, self.links, self.engine, self.journal, self.evidence)
         self.upkeep = Upkeep(self.sessions, self.prekeys, self.journal, clock, policy, self._happened)
-        self.events: asyncio.Queue[Event] = asyncio.Queue(1_024)
+        self.events = Happenings()
         self.on_event: Callable[[Event], None] | None = None
         self.on_failure: Callable[[BaseException], None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._failed: BaseException | None = None
         self._hop_failed = False
+        self._closing = False
 
     def _load(self, connection: sqlite3.Connection) -> None:
         try:
@@ -127,6 +139,7 @@ class Endpoint:
             self.sessions.load(connection)
             self.directory.load(connection)
             self.engine.load(connection)
+            self.publisher.load(connection)
         except (PeerMisbehaved, NotTrusted, ValueError, TypeError) as damage:
             raise StateLost(
                 f"the state is damaged: {damage}", hint="move the directory away and begin anew"
@@ -162,17 +175,28 @@ class Endpoint:
         """Stop working: from now on every call here raises ``error``."""
         self._failed = error
         self.inbox.fail(error)
+        self.events.fail(error)
         if self.on_failure is not None:
             self.on_failure(error)
 
     async def close(self) -> None:
-        """Stop, make durable what is noted, and give the directory free."""
+        """Stop, make durable what is noted, and give the directory free; whoever waits here gets Closed.
+
+        A cancellation is raised after that. Calls after the first have no effect.
+        """
+        if not self._closing:
+            self._closing = True
+            await to_the_end(self._close())
+
+    async def _close(self) -> None:
+        if self._failed is None:
+            self.fail(Closed("this endpoint was closed", hint="what was under way goes on when it is opened again"))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             with contextlib.suppress(SealwayError):
-                await self.journal.commit()
+                await self.journal.close()
             await self.carrier.close()
         finally:
             self.store.close()
@@ -199,9 +223,13 @@ class Endpoint:
             NotTrusted: what the directory serves is not that peer's.
             StateLost: the state could not be written.
             TooLarge: no envelope holds it.
+            Closed: this endpoint was closed.
+
+        Cancelled, the message was either not sealed at all, or it is on its way as if nothing had been cancelled.
         """
         await self.room()
         held = await self.links.with_peer(to)
+        self.check_alive()
         identity = self.engine.seal(held, self._stamped(message), claims=claims)
         if mark is not None:
             self.note_mark(*mark)
@@ -348,6 +376,4 @@ class Endpoint:
         self.journal.count(f"event_{type(event).__name__}")
         if self.on_event is not None:
             self.on_event(event)
-        if self.events.full():
-            self.events.get_nowait()
-        self.events.put_nowait(event)
+        self.events.put(event)

@@ -11,14 +11,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from sealway.storage.store import Store
+from sealway.wire.address import Name
 from sealway.wire.message import FirstIdentity, Message
 
 _PAGE = (
     "SELECT peer, message, session, number, via, received, id, expires FROM inbox"
-    " WHERE message IS NOT NULL AND id > ? AND event >= ? ORDER BY id LIMIT ?"
+    " WHERE message IS NOT NULL AND id > ? AND event >= ? AND (? IS NULL OR peer = ?) ORDER BY id LIMIT ?"
 )
 MOST_IN_MEMORY = 1_024
 
@@ -45,17 +47,47 @@ class Received:
     row: int
     expires: int | None = None
 
+    @property
+    def sender(self) -> Name:
+        """The name of who sealed it, proven."""
+        return Name.parse(self.peer)
+
+    @property
+    def path(self) -> str:
+        """What it is about, such as readings or valve/inlet."""
+        return "/".join(self.message.path)
+
+    @property
+    def payload(self) -> bytes:
+        """What it says."""
+        return self.message.payload
+
+    @property
+    def sent_at(self) -> datetime | None:
+        """When it was sealed, by the sender's clock; None if the sender did not say."""
+        return None if self.message.sent_at is None else _time(self.message.sent_at)
+
+    @property
+    def received_at(self) -> datetime:
+        """When it was opened here."""
+        return _time(self.received_ms)
+
 
 class Inbox:
     """A queue over the inbox table; what an earlier process left unhandled comes first.
 
     Args:
         events_only: pass over requests and responses.
+        sender: pass over what others sent.
+        most: how many are held in memory.
     """
 
-    def __init__(self, store: Store, *, events_only: bool = False, most: int = MOST_IN_MEMORY) -> None:
+    def __init__(
+        self, store: Store, *, events_only: bool = False, sender: str | None = None, most: int = MOST_IN_MEMORY
+    ) -> None:  # fmt: skip
         self._store = store
         self._least_event = int(events_only)
+        self._sender = sender
         self._most = most
         self._ready: deque[Received] = deque()
         self._last = 0
@@ -110,7 +142,7 @@ class Inbox:
             if self._ready or not self._behind:
                 return
             self._more_came = False
-            limits = (self._last, self._least_event, self._most)
+            limits = (self._last, self._least_event, self._sender, self._sender, self._most)
             rows = await self._store.read(lambda connection: connection.execute(_PAGE, limits).fetchall())
             for row in rows:
                 self._ready.append(_received(row))
@@ -121,3 +153,7 @@ class Inbox:
 def _received(row: tuple[Any, ...]) -> Received:
     peer, content, session, number, via, received, place, expires = row
     return Received(peer, Message.decode(content), FirstIdentity(session, number), via, received, place, expires)
+
+
+def _time(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1_000, UTC)

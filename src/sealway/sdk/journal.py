@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from sealway.errors import SealwayError, StateLost
+from sealway.errors import Closed, SealwayError, StateLost
 from sealway.protocol.session import Session
 from sealway.protocol.snapshot import snapshot
 from sealway.storage.store import Store
@@ -78,8 +78,9 @@ class Journal:
         return await self._store.read(lambda connection: connection.execute(sql, parameters).fetchall())
 
     async def close(self) -> None:
-        """Write what is noted and wait for it."""
+        """Write what is noted and wait for it; nothing can be written after this. Raises StateLost."""
         await self.commit()
+        self._broken = Closed("the endpoint was closed", hint="what was under way goes on when it is opened again")
 
     def _has_work(self) -> bool:
         return bool(self._statements or self._dirty or self._counts or self._after)

@@ -8,14 +8,19 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from sealway.crypto.ports import Random
-from sealway.errors import SealwayError
+from sealway.errors import Closed, RateLimited, SealwayError, TransportFailed
+from sealway.home.carriers import consents as consents_of
+from sealway.home.home import Enrolled
+from sealway.home.membership import Membership
 from sealway.protocol.events import Event
 from sealway.protocol.policy import DEFAULT_POLICY, Policy
 from sealway.sdk import endpoint as endpoints
@@ -26,7 +31,11 @@ from sealway.sdk.executor import Executor
 from sealway.sdk.grants import GrantBook
 from sealway.sdk.inbox import Inbox, Received
 from sealway.sdk.member import Member
+from sealway.sdk.patience import in_time
+from sealway.sdk.reading import Readers
+from sealway.storage.closing import to_the_end
 from sealway.transports.ports import Carrier
+from sealway.wire.address import Name
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +44,7 @@ LONGEST_PUT_OFF_MS = 300_000
 MOST_PUT_OFF = 1_024
 
 
-class Role:
+class Role(Membership):
     """An endpoint with its dispatcher. An async context manager: entering starts it, leaving closes it.
 
     Args:
@@ -45,13 +54,15 @@ class Role:
         grants: encoded grants of the owner that this endpoint holds.
         consents: encoded consents to publish (a device's, for its gateway).
         max_silence: see ``Endpoint``.
+        peers: whom the owner named as its peers.
     """
 
     def __init__(
         self, directory: Path, member: Member, carrier: Carrier, *, grants: Sequence[bytes] = (), consents:
         Sequence[bytes] = (), clock: Clock | None = None, random: Random = os.urandom, policy: Policy = DEFAULT_POLICY,
-        max_silence: timedelta | None = None,
+        max_silence: timedelta | None = None, peers: Sequence[Name] = (),
     ) -> None:  # fmt: skip
+        self.peers = tuple(peers)
         self.endpoint = Endpoint(
             directory, member, carrier, consents=consents, clock=clock, random=random, policy=policy,
             max_silence=max_silence
@@ -63,9 +74,31 @@ class Role:
         self._asker = Asker(endpoint, self._grants, random)
         self._offered = grants
         self._events = Inbox(endpoint.store, events_only=True)
+        self._readers = Readers(endpoint.store, endpoint.journal)
         self._put_off: dict[int, tuple[int, int, Received]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: BaseException | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def _opened(
+        cls, directory: Path, enrolled: Enrolled, carrier: Carrier, max_silence: timedelta | None
+    ) -> AsyncIterator[Self]:
+        try:
+            role = cls(
+                directory, Member.of(enrolled), carrier, grants=enrolled.grants, consents=consents_of(enrolled),
+                max_silence=max_silence, peers=enrolled.claims.peers,
+            )  # fmt: skip
+        except BaseException:
+            await to_the_end(carrier.close())
+            raise
+        async with role:
+            yield role
+
+    @property
+    def name(self) -> Name:
+        """The certified name."""
+        return self.endpoint.member.name
 
     async def __aenter__(self) -> Self:
         try:
@@ -93,7 +126,15 @@ class Role:
         await self.close()
 
     async def close(self) -> None:
-        """Stop, make durable what is noted, and give the directory free."""
+        """Stop, make durable what is noted, and give the directory free.
+
+        Loops over messages and events end, and whoever waits for an answer gets Closed. What was sealed is offered, and
+        what was asked is waited for, when the directory is opened again. A command that is being executed is cancelled;
+        its sender is told Interrupted, unless its handler is idempotent. Cancelled itself, it finishes first.
+        """
+        await to_the_end(self._close())
+
+    async def _close(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -116,6 +157,7 @@ class Role:
     def _fail(self, error: BaseException) -> None:
         self._failure = error
         self._events.fail(error)
+        self._readers.fail(error)
         self._asker.fail(error)
 
     async def _dispatch(self) -> None:
@@ -130,6 +172,7 @@ class Role:
                 await self._execute(received)
             else:
                 self._events.offer(received)
+                self._readers.offer(received)
 
     async def _execute(self, received: Received) -> None:
         try:
@@ -169,4 +212,24 @@ class Role:
 
     async def happenings(self) -> Event:
         """Return the next event of the protocol: Missing, Silent, Unacknowledged, ForkSuspected."""
-        return await self.endpoint.events.get()
+        return await self.endpoint.events.next()
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield what happens besides messages: Missing, Silent, Unacknowledged, ForkSuspected.
+
+        The newest 1024 are kept for whoever looks late. Ends when this endpoint is closed; raises what stopped it
+        otherwise.
+        """
+        while True:
+            try:
+                event = await self.happenings()
+            except Closed:
+                return
+            yield event
+
+    async def _reach(self, to: Name, within: timedelta) -> None:
+        """Return once there is a session with ``to``, begun perhaps. Raises as ``Links.with_peer``, if not in time."""
+        if self.endpoint.sessions.sending_to(str(to)) is None:
+            begin = partial(self.endpoint.links.with_peer, to)
+            self.endpoint.check_alive()
+            await in_time(begin, "sealed", to, within.total_seconds(), (TransportFailed, RateLimited))

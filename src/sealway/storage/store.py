@@ -100,6 +100,8 @@ class Store:
 
     async def read(self, work: Work[T]) -> T:
         """Run ``work``, which only reads, on the last committed state. Raises TransportFailed if it cannot be read."""
+        if self._closing:
+            raise TransportFailed(f"the {self._owner} is stopping")
         try:
             return await asyncio.get_running_loop().run_in_executor(self._readers, work, self._reading)
         except sqlite3.Error:
