@@ -107,8 +107,17 @@ def _usage(error: TyperException) -> int:
         return messages.USAGE
     text = error.format_message().strip().rstrip(".").replace("\n", " ")
     where = context.command_path if context is not None else "sealway"
-    messages.complain(text[:1].lower() + text[1:], f"{where} --help")
+    messages.complain(text[:1].lower() + text[1:] + _variable(error), f"{where} --help")
     return messages.USAGE
+
+
+def _variable(error: TyperException) -> str:
+    """Name the variable of the environment that a value came from, if it did."""
+    context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
+    source = context.get_parameter_source(parameter.name) if context is not None and parameter is not None else None
+    if parameter is None or source is None or source.name != "ENVIRONMENT":
+        return ""
+    return f", in {parameter.envvar or f'{context.auto_envvar_prefix}_{parameter.name}'.upper()}"
 
 
 if __name__ == "__main__":

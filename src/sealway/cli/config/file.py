@@ -31,8 +31,13 @@ def read_settings(path: Path, settings: tuple[Setting, ...]) -> dict[Setting, Va
     Raises:
         LocalMisuse: it cannot be read, is not TOML, or says anything that is not a setting within its bounds.
     """
-    found = _Tables(path, settings).all(_tables(path))
+    found = check_tables(path, _tables(path), settings)
     return {setting: _from_here(path.parent, setting, value) for setting, value in found.items()}
+
+
+def check_tables(path: Path, tables: Mapping[str, Any], settings: tuple[Setting, ...]) -> dict[Setting, Value]:
+    """Return what the tables of a file set. Raises LocalMisuse, which names the file, if they are not all settings."""
+    return _Tables(path, settings).all(tables)
 
 
 def as_defaults(found: Mapping[Setting, Value]) -> dict[str, dict[str, dict[str, Value]]]:
