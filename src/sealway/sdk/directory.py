@@ -24,6 +24,7 @@ from sealway.wire.address import Name
 from sealway.wire.bundle import Offer, SignedBundle
 from sealway.wire.carriage import CertChain
 from sealway.wire.cose import X5chain, X5t
+from sealway.wire.sealed_file import Introduction
 
 _MOST_CACHED = 1_024
 
@@ -62,6 +63,25 @@ class Directory:
             lowest = self._sequences.get(str(name), 1)
             proven = verify_offer(encoded, credential, self._now_s(), lowest_sequence=max(1, lowest))
         self._remember(proven)
+        return proven
+
+    def introduced(self, introduction: Introduction, name: Name | None = None) -> ProvenBundle:
+        """Prove what came without a directory, in a sealed file or a file of its own, as if one had served it.
+
+        Args:
+            name: to begin a session with, so that an older bundle than the newest seen is refused; None: of any
+            endpoint, for a start that names this very bundle.
+
+        Raises:
+            NotTrusted, NotAuthentic, Malformed, Replayed: as ``offer``.
+        """
+        credential = self._proven(introduction.chain, hashlib.sha256(introduction.chain[0]).digest(), name)
+        if credential.role not in ("device", "application"):
+            raise NotTrusted(f"{credential.name} is not an endpoint")
+        lowest = 1 if name is None else max(1, self._sequences.get(str(name), 1))
+        proven = verify_bundle(introduction.bundle, credential, self._now_s(), lowest_sequence=lowest)
+        if name is not None:
+            self._remember(proven)
         return proven
 
     async def by_hash(self, digest: bytes, x5t: bytes) -> ProvenBundle:

@@ -15,10 +15,11 @@ from dataclasses import replace
 
 from sealway.crypto.ports import Random
 from sealway.crypto.suites import SUITE_1
-from sealway.errors import LocalMisuse, StateLost, TooLarge
+from sealway.errors import LocalMisuse, Malformed, StateLost, TooLarge
 from sealway.protocol.events import Event, Silent
 from sealway.protocol.policy import Policy
 from sealway.protocol.ranges import Range
+from sealway.protocol.sealed_file import carried_key, key_message, new_file_key
 from sealway.protocol.sending import Acknowledgement
 from sealway.protocol.session import Opened, Sealed
 from sealway.sdk.clock import Clock
@@ -27,9 +28,10 @@ from sealway.sdk.inbox import Received
 from sealway.sdk.journal import Journal
 from sealway.sdk.outbox import Outbox
 from sealway.sdk.sessions import Held, Leaving, Sessions
+from sealway.sdk.waitingkeys import WaitingKeys
 from sealway.wire.envelope import Envelope
 from sealway.wire.header import Claims
-from sealway.wire.message import CODE_EMPTY, FirstIdentity, Message
+from sealway.wire.message import CODE_EMPTY, FileKey, FirstIdentity, Message
 
 _SENT = "INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _INBOX = (
@@ -71,6 +73,7 @@ class Engine:
         self._report = report
         self._max_silence_s = max_silence_s
         self._listening_since_ms = clock.now_ms()
+        self.files = WaitingKeys(journal)
         self._last_row = 0
         self.gone: list[tuple[Held, tuple[Range, ...]]] = []
         """Own messages that a peer can no longer open under their numbers; the endpoint moves them."""
@@ -102,6 +105,24 @@ class Engine:
             LocalMisuse: the session is stopped, or too much is unacknowledged.
             TooLarge: no hop would carry it.
         """
+        return self._seal(held, message, claims, identity)[0]
+
+    def seal_file_key(self, held: Held, chunk: int) -> tuple[FileKey, bytes]:
+        """Draw the key of a file and seal it as any message; return the key and the envelope.
+
+        Args:
+            chunk: bytes of content in a chunk.
+
+        Raises:
+            LocalMisuse, TooLarge: as ``seal``.
+            Malformed: not a size that a chunk may have.
+        """
+        key = new_file_key(self._random, chunk)
+        return key, self._seal(held, key_message(key, self._clock.now_ms()), None, None)[1]
+
+    def _seal(
+        self, held: Held, message: Message, claims: Claims | None, identity: FirstIdentity | None
+    ) -> tuple[FirstIdentity, bytes]:
         session, now_ms, uptime = held.session, self._clock.now_ms(), self._clock.uptime()
         content = _checked(message)
         first = replace(message, first_identity=identity, max_silence=self._declared(held))
@@ -113,7 +134,7 @@ class Engine:
         self.journal.note(_SENT, *row, *moved, *kept)
         self.journal.touch(session)
         self._offer(held, sealed)
-        return identity or FirstIdentity(session.hash, sealed.number)
+        return identity or FirstIdentity(session.hash, sealed.number), sealed.envelope
 
     def _declared(self, held: Held) -> int | None:
         """What this end says of its silence, until the peer has acknowledged something that said it."""
@@ -181,6 +202,9 @@ class Engine:
         if self.sessions.seen_before(session.peer, opened.identity, here, now_ms):
             self.journal.count("opened_again")
             return
+        if message.file_key is not None:
+            self._keep_file_key(session.peer, message, now_ms)
+            return
         self._last_row += 1
         expires = envelope.claims.expires if envelope.claims is not None else None
         received = Received(session.peer, message, opened.identity, session.hash, now_ms, self._last_row, expires)
@@ -193,6 +217,17 @@ class Engine:
         self.journal.note(_INBOX, self._last_row, *origin, now_ms, message.sent_at, expires, *sizes, message.encode())
         self.journal.count("opened")
         self.journal.then(lambda: self._deliver(received))
+
+    def _keep_file_key(self, peer: str, message: Message, now_ms: int) -> None:
+        """A file's key is handed to nobody: it waits for its file, whichever of the two came first."""
+        try:
+            key = carried_key(message)
+        except Malformed:
+            self.journal.count("opened_defective")
+            return
+        if key is not None:
+            self.files.add(peer, key, now_ms)
+            self.journal.count("opened_file_keys")
 
     def _acknowledged(self, held: Held, news: Acknowledgement) -> None:
         session = held.session

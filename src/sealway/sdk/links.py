@@ -11,6 +11,7 @@ import asyncio
 
 from sealway.crypto.ports import Random
 from sealway.errors import RateLimited, Replayed, TransportFailed
+from sealway.identity.bundles import ProvenBundle
 from sealway.protocol.kids import choose_kid
 from sealway.protocol.policy import Policy
 from sealway.protocol.start import OwnKeys, accept, start
@@ -70,10 +71,18 @@ class Links:
                 return current
             return await self._begin(Name.parse(peer))
 
-    async def _begin(self, name: Name) -> Held:
+    async def begin_over(self, offer: ProvenBundle) -> Held:
+        """Begin a session over a bundle that came without a directory, and send on it from now on. Raises RateLimited,
+        LocalMisuse."""
+        name = offer.credential.name
+        async with self._beginning.setdefault(str(name), asyncio.Lock()):
+            return await self._begin(name, offer)
+
+    async def _begin(self, name: Name, offer: ProvenBundle | None = None) -> Held:
         self._refuse_too_many(str(name), 2 * SESSIONS_PER_PEER)
         own, before = self._own(), self._sessions.sending_to(str(name))
-        offer = await self._directory.offer(name)
+        if offer is None:
+            offer = await self._directory.offer(name)
         held = self._sessions.sending_to(str(name))
         if held is not None and held is not before:  # the peer's start came in the meantime
             return held
@@ -89,8 +98,13 @@ class Links:
         self._journal.count("sessions_begun")
         return held
 
-    async def open_start(self, envelope: Envelope, header: StartHeader) -> None:
+    async def open_start(
+        self, envelope: Envelope, header: StartHeader, initiator: ProvenBundle | None = None
+    ) -> None:  # fmt: skip
         """Open an envelope with a start header: of a session that exists, or of a new one.
+
+        Args:
+            initiator: whom the header names, if that came with it; None: asked of the directory.
 
         Raises:
             Replayed: the start was accepted before and its session is closed.
@@ -99,14 +113,13 @@ class Links:
             TransportFailed: what it names could not be fetched; it may be offered again.
             NotTrusted, NotAuthentic, Malformed: it is not a start of whom it claims to be from.
         """
-        seen, held = self._sessions.started_by(header)
-        if held is not None:
-            self._engine.open(held, envelope)
+        if self._opened_again(envelope, header):
             return
-        if seen:
-            raise Replayed("this start was accepted before, and its session is closed")
         self._prekeys.find(envelope.kid).secret_for(header.one_time)  # before anything is fetched for a stranger
-        initiator = await self._directory.by_hash(header.bundle_hash, header.x5t)
+        if initiator is None:
+            initiator = await self._directory.by_hash(header.bundle_hash, header.x5t)
+            if self._opened_again(envelope, header):  # it came by another way in the meantime
+                return
         own = self._prekeys.find(envelope.kid)
         one_time = own.secret_for(header.one_time)
         most = SESSIONS_PER_PEER * (1 if header.one_time is None else 2)
@@ -123,6 +136,15 @@ class Links:
         self._sessions.choose(held)
         self._journal.count("sessions_accepted")
         self._engine.take(held, opened, envelope)
+
+    def _opened_again(self, envelope: Envelope, header: StartHeader) -> bool:
+        """Open an envelope of a start that was accepted before; say whether it is one."""
+        seen, held = self._sessions.started_by(header)
+        if held is not None:
+            self._engine.open(held, envelope)
+        elif seen:
+            raise Replayed("this start was accepted before, and its session is closed")
+        return held is not None
 
     def _refuse_too_many(self, peer: str, most: int) -> None:
         if sum(held.session.peer == peer for held in self._sessions.all()) >= most:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass, field
 
+from sealway.crypto.keys import public_x
 from sealway.crypto.ports import Random
 from sealway.crypto.secret import Secret
 from sealway.errors import PrekeyGone
@@ -24,6 +25,9 @@ from sealway.wire.bundle import Publication
 MOST_BUNDLES = 16
 """Own bundles whose private halves are kept: a directory that shows none of them again and again must not fill the
 disk."""
+
+
+_HIGHEST = "bundle sequence"
 
 
 @dataclass(slots=True, repr=False)
@@ -51,9 +55,12 @@ class PrekeyStore:
         self._journal = journal
         self._kids = kids
         self._bundles: dict[bytes, OwnBundle] = {}
+        self._highest = 0
 
     def load(self, connection: sqlite3.Connection, now_s: int) -> None:
         """Read what an earlier process left; bundles that have expired are passed over and deleted."""
+        row = connection.execute("SELECT value FROM marks WHERE name = ?", (_HIGHEST,)).fetchone()
+        self._highest = row[0] if row is not None else 0
         rows = connection.execute("SELECT id, encoded, signed_prekey, issued, expires FROM prekeys ORDER BY sequence")
         for bundle_id, encoded, prekey, issued, expires in rows.fetchall():
             if expires <= now_s:
@@ -91,6 +98,20 @@ class PrekeyStore:
             raise PrekeyGone("a start names a bundle that is not, or no longer, here")
         return self._bundles[bundle_id]
 
+    def by_hash(self, digest: bytes) -> OwnBundle | None:
+        """Return the bundle that a start of this endpoint names, None if its private halves are gone."""
+        return next((own for own in self._bundles.values() if own.proven.hash == digest), None)
+
+    def publication(self, sequence: int) -> bytes | None:
+        """Return the newest bundle with all its one-time keys, encoded, if it is this one and none of them was used."""
+        own = self.newest
+        if own is None or own.proven.claims.sequence != sequence:
+            return None
+        public = tuple(public_x(own.one_time[index]) for index in sorted(own.one_time))
+        if len(public) != (own.proven.claims.one_time_count or 0):
+            return None
+        return Publication(own.proven.encoded, public).encode()
+
     def holds(self, bundle_id: bytes) -> bool:
         """Say whether this identifier is one of a bundle."""
         return bundle_id in self._bundles
@@ -109,7 +130,9 @@ class PrekeyStore:
             above: the new sequence number is higher than this and than that of every own bundle.
         """
         newest = self.newest
-        sequence = max(above, newest.proven.claims.sequence if newest is not None else 0) + 1
+        sequence = max(above, self._highest, newest.proven.claims.sequence if newest is not None else 0) + 1
+        self._highest = sequence  # also when every bundle has expired: peers remember it
+        self._journal.note("INSERT OR REPLACE INTO marks VALUES (?, ?)", _HIGHEST, sequence)
         secrets = make_prekeys(random)
         bundle_id = choose_kid(self._kids, random, shortest=BUNDLE_ID_LENGTH)
         claims, public = bundle_claims(

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Callable, Sequence
 
 from sealway.crypto.ports import Random
 from sealway.errors import NotFound, Replayed, SealwayError, TransportFailed
 from sealway.identity.bundles import verify_bundle
+from sealway.protocol.policy import DAY_MS
 from sealway.sdk.clock import Clock
 from sealway.sdk.evidence import Evidence
 from sealway.sdk.journal import Journal
 from sealway.sdk.member import Member
-from sealway.sdk.prekeystore import PrekeyStore
+from sealway.sdk.prekeystore import OwnBundle, PrekeyStore
 from sealway.transports.ports import Carrier
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,11 @@ log = logging.getLogger(__name__)
 CHECK_MS = 60_000
 SOONEST_CHECK_MS = 2_000
 LONGEST_PAUSE_MS = 600_000
+
+_LEAST_LIFE_S = 14 * DAY_MS // 1_000
+"""A bundle that is handed over lives at least so long."""
+
+_NOT_PUBLISHED = "bundle not published"
 
 
 class Publisher:
@@ -54,6 +61,25 @@ class Publisher:
         """Called when it does, before anything is published anew."""
         self.on_forgotten: Callable[[], None] | None = None
         """Called when the directory has lost what this endpoint had published, once that is published anew."""
+
+    def load(self, connection: sqlite3.Connection) -> None:
+        """Take up a bundle that an earlier process made without a directory in reach."""
+        row = connection.execute("SELECT value FROM marks WHERE name = ?", (_NOT_PUBLISHED,)).fetchone()
+        if row is not None:
+            self._unpublished = self._prekeys.publication(row[0])
+
+    async def bundle_to_hand_over(self) -> OwnBundle:
+        """Return a bundle that others can use for days, without a directory: the newest, or one that is made here.
+
+        One that is made here is published when the directory is in reach. Raises StateLost.
+        """
+        now_s, newest = self._clock.now_ms() // 1_000, self._prekeys.newest
+        if newest is not None and newest.proven.claims.expires - now_s > _LEAST_LIFE_S:
+            return newest
+        self._unpublished = self._prekeys.renew(now_s, self._random)
+        self._journal.note("INSERT OR REPLACE INTO marks SELECT ?, max(sequence) FROM prekeys", _NOT_PUBLISHED)
+        await self._journal.commit()
+        return await self.bundle_to_hand_over()
 
     def check_soon(self) -> None:
         """Look at the directory at the next occasion: a hop did not know this endpoint."""
@@ -108,6 +134,7 @@ class Publisher:
         await self._journal.commit()  # the private halves are durable before anyone can use the public ones
         await self._carrier.publish_bundle(self._unpublished)
         self._unpublished = None
+        self._journal.note("DELETE FROM marks WHERE name = ?", _NOT_PUBLISHED)
         self._journal.count("bundles_published")
         self._wanted = True
         await self._publish_consents()

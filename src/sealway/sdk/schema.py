@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of an endpoint's state. Times are Unix milliseconds unless a column says otherwise.
 
-The sessions and prekeys tables hold keys; the directory is readable by its owner only.
+The sessions, prekeys and files tables hold keys; the directory is readable by its owner only.
 """
 
 from __future__ import annotations
@@ -111,5 +111,14 @@ SCRIPTS: Final = (
     ) WITHOUT ROWID;
     CREATE TABLE certificates (x5t BLOB PRIMARY KEY, chain BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE grants (digest BLOB PRIMARY KEY, holder TEXT NOT NULL, encoded BLOB NOT NULL) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE files (                    -- keys of sealed files that were not opened yet
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        peer TEXT NOT NULL,
+        received INTEGER NOT NULL,
+        key BLOB NOT NULL                   -- deleted once the file was handed out whole
+    );
+    CREATE INDEX files_of_peer ON files (peer, id);
     """,
 )

@@ -12,6 +12,7 @@ from sealway.sdk.clock import Clock
 from sealway.sdk.journal import Journal
 from sealway.sdk.prekeystore import PrekeyStore
 from sealway.sdk.sessions import Held, Leaving, Sessions
+from sealway.sdk.waitingkeys import FILE_KEYS_KEPT_MS
 
 EVERY_MS = MINUTE_MS
 HANDLED_KEPT = 100_000
@@ -73,6 +74,7 @@ class Upkeep:
         self._sessions.forget(before_ms)
         self._sessions.forget_starts(self._prekeys.forget_old(now_ms // 1_000))
         note("DELETE FROM executed WHERE begun < ?", before_ms)
+        note("DELETE FROM files WHERE received < ?", now_ms - FILE_KEYS_KEPT_MS)
         note("DELETE FROM asked WHERE deadline < ?", before_ms)
         newest = "(SELECT max(id) FROM inbox)"
         note(f"DELETE FROM inbox WHERE message IS NULL AND id <= {newest} - ?", HANDLED_KEPT)  # noqa: S608
