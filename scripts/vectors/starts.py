@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""start.json: whole starts over real documents, with all private keys, and starts that must be refused."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from scripts.vectors.script import BEGIN_MS, value, verdict
+from sealway.crypto.keys import SoftAgreer, SoftSigner, public_x
+from sealway.crypto.secret import Secret
+from sealway.errors import NotTrusted, SealwayError
+from sealway.identity.bundles import ProvenBundle, sign_bundle, verify_offer
+from sealway.identity.credentials import Credential, verify_chain
+from sealway.identity.issuing import issue_certificate, make_csr, self_signed_ca
+from sealway.identity.root import sign_root, trust_root_on_first_use
+from sealway.protocol.policy import DEFAULT_POLICY
+from sealway.protocol.sentlog import Uptime
+from sealway.protocol.session import Opened, Session
+from sealway.protocol.start import OneTimeSecret, OwnKeys, accept, start
+from sealway.wire.address import MailboxAddress, Name
+from sealway.wire.bundle import BundleClaims, Offer, OneTimeKey
+from sealway.wire.envelope import Envelope
+from sealway.wire.header import StartHeader
+from sealway.wire.merkle import merkle_path, merkle_root
+from sealway.wire.message import CODE_CHANGED, CODE_POST, Message
+from sealway.wire.root_document import RootClaims
+
+NOW = BEGIN_MS // 1_000
+DOMAIN, DOMAIN_ID = "building.example", bytes(range(16))
+DAY = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """One end with everything that it has, public and private."""
+
+    label: str
+    credential: Credential
+    bundle: bytes
+    one_time: tuple[bytes, ...]
+
+    def scalar(self, what: str) -> Secret:
+        """Return one of its private keys."""
+        return Secret(value(f"start {self.label} {what}"))
+
+    @property
+    def signer(self) -> SoftSigner:
+        """The key of its certificate."""
+        return SoftSigner(self.scalar("signature"))
+
+    def offer(self, index: int | None) -> bytes:
+        """Return what a directory hands out."""
+        if index is None:
+            return Offer(self.bundle).encode()
+        return Offer(self.bundle, OneTimeKey(index, self.one_time[index], merkle_path(self.one_time, index))).encode()
+
+    def proven(self, index: int | None = None) -> ProvenBundle:
+        """Return its bundle, verified."""
+        return verify_offer(self.offer(index), self.credential, NOW)
+
+    def own(self) -> OwnKeys:
+        """Return what it brings to a start."""
+        return OwnKeys(self.proven(), SoftAgreer(self.scalar("agreement")), DOMAIN_ID)
+
+    def told(self) -> dict[str, Any]:
+        """Return everything about it, for the file."""
+        privates = ("signature", "agreement", "prekey", *(f"one-time {k}" for k in range(len(self.one_time))))
+        return {
+            "name": str(self.credential.name),
+            "certificate": self.credential.chain[0].hex(),
+            "bundle": self.bundle.hex(),
+            "private": {what: self.scalar(what).reveal().hex() for what in privates},
+        }
+
+
+class Town:
+    """A domain with an application, a meter, and a third end that was certified like them."""
+
+    def __init__(self) -> None:
+        owner, ca = (SoftSigner(Secret(value(f"start {who}"))) for who in ("owner", "ca"))
+        self._ca, self._ca_der = ca, self_signed_ca(ca, DOMAIN, now=NOW, days=365, random=_seeded("ca"))
+        claims = RootClaims(
+            domain=DOMAIN, domain_id=DOMAIN_ID, number=1, issued=NOW, expires=NOW + 365 * DAY,
+            owner_keys=(owner.public.point,), threshold=1, issuing_cas=(self._ca_der,),
+        )  # fmt: skip
+        self.root_document = sign_root(claims, [owner])
+        self._root = trust_root_on_first_use(self.root_document, now=NOW)
+        self.app = self._party("app", "application")
+        self.meter = self._party("meter-1", "device")
+        self.other = self._party("meter-2", "device")
+
+    def _party(self, label: str, role: str) -> Party:
+        name, signer = Name(DOMAIN, role, label), SoftSigner(Secret(value(f"start {label} signature")))
+        chain = issue_certificate(
+            make_csr(signer, name), expected_name=name, ca_chain=[self._ca_der], ca_signer=self._ca, now=NOW, days=30,
+            random=_seeded(label),
+        )  # fmt: skip
+        credential = verify_chain(chain, self._root, NOW, expected_name=name)
+        keys = {what: public_x(Secret(value(f"start {label} {what}"))) for what in ("agreement", "prekey")}
+        one_time = tuple(public_x(Secret(value(f"start {label} one-time {k}"))) for k in range(3))
+        claims = BundleClaims(
+            bundle_id=value(f"start {label} bundle id", 4), name=name,
+            mailbox=MailboxAddress("https://hub.example", name.mailbox), sequence=7, suites=(1,),
+            agreement_key=keys["agreement"], signed_prekey=keys["prekey"], one_time_root=merkle_root(one_time),
+            one_time_count=len(one_time), issued=NOW, expires=NOW + 30 * DAY,
+        )  # fmt: skip
+        return Party(label, credential, sign_bundle(claims, credential, signer), one_time)
+
+
+def cases() -> list[dict[str, Any]]:
+    """Return every case; each is complete in itself."""
+    town = Town()
+    return [
+        _genuine(town, "with a one-time key", index=1),
+        _genuine(town, "without a one-time key", index=None),
+        _genuine(
+            town, "with the last one-time key, and a session known before", index=2, newest=value("an older session")
+        ),
+        *(_refused(town, name, about, change) for name, about, change in REFUSED),
+    ]
+
+
+def _begin(town: Town, index: int | None, newest: bytes, signer: SoftSigner | None = None) -> tuple[Session, bytes]:
+    session = start(
+        town.meter.own(), town.app.proven(index), signer or town.meter.signer, receive_kid=b"\x2a", newest=newest,
+        now_ms=BEGIN_MS, random=_seeded("ephemeral"), policy=DEFAULT_POLICY,
+    )  # fmt: skip
+    message = Message(CODE_POST, ("readings",), payload=b"42.7 L")
+    return session, session.seal(message, now_ms=BEGIN_MS, uptime=Uptime(bytes(16), 0), random=_none).envelope
+
+
+def _accepted(town: Town, envelope: bytes) -> tuple[str, Session | None, bytes]:
+    """What the responder says of a start, and the session and message that it has if it accepts."""
+    decoded = Envelope.decode(envelope)
+    index = decoded.start.one_time if decoded.start is not None else None
+    one_time = None if index is None else OneTimeSecret(index, town.app.scalar(f"one-time {index}"))
+    try:
+        session, opened = accept(
+            decoded, town.app.own(), town.meter.proven(), signed_prekey=town.app.scalar("prekey"), one_time=one_time,
+            receive_kid=b"\x07", now_ms=BEGIN_MS, policy=DEFAULT_POLICY,
+        )  # fmt: skip
+    except SealwayError as refusal:
+        return "not-trusted" if isinstance(refusal, NotTrusted) else verdict(refusal), None, b""
+    return "accepted", session, _encoded(opened)
+
+
+def _encoded(opened: Opened) -> bytes:
+    if opened.message is None:
+        raise LookupError("a defective message")
+    return opened.message.encode()
+
+
+def _case(town: Town, name: str, about: str, envelope: bytes, outcome: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "about": about,
+        "root_document": town.root_document.hex(),
+        "domain_id": DOMAIN_ID.hex(),
+        "now": NOW,
+        "initiator": town.meter.told(),
+        "responder": town.app.told(),
+        "envelope": envelope.hex(),
+        "verdict": outcome,
+    }
+
+
+def _genuine(town: Town, name: str, *, index: int | None, newest: bytes = b"") -> dict[str, Any]:
+    initiator, envelope = _begin(town, index, newest)
+    outcome, responder, plaintext = _accepted(town, envelope)
+    if responder is None:
+        raise LookupError(outcome)
+    random = _seeded(f"{name} step")
+    drawn: list[bytes] = []
+
+    def remembered(length: int) -> bytes:
+        drawn.append(random(length))
+        return drawn[-1]
+
+    uptime, reply = Uptime(bytes(16), 0), Message(CODE_CHANGED, payload=b"noted", request_id=bytes(8))
+    sealed = responder.seal(reply, now_ms=BEGIN_MS, uptime=uptime, random=remembered)
+    answer = initiator.open(Envelope.decode(sealed.envelope), now_ms=BEGIN_MS)
+    return _case(town, name, "a start that is accepted, and the reply that answers it", envelope, outcome) | {
+        "offer": town.app.offer(index).hex(),
+        "ephemeral_private": value("start ephemeral 1").hex(),
+        "session_hash": initiator.hash.hex(),
+        "plaintext": plaintext.hex(),
+        "responder_kid": "07",
+        "reply_plaintext": _encoded(answer).hex(),
+        "reply_step_private": drawn[0].hex(),
+        "reply": sealed.envelope.hex(),
+    }
+
+
+Change = Callable[[Town, Envelope], Envelope]
+
+
+def _header(**changes: Any) -> Change:
+    def change(_: Town, envelope: Envelope) -> Envelope:
+        start = envelope.start
+        if start is None:
+            raise LookupError("not a start")
+        return replace(envelope, start=replace(start, **changes))
+
+    return change
+
+
+def _wrong_signer(town: Town, _: Envelope) -> Envelope:
+    return Envelope.decode(_begin(town, 1, b"", SoftSigner(town.other.scalar("signature")))[1])
+
+
+def _of_other(town: Town, envelope: Envelope) -> Envelope:
+    other: StartHeader | None = envelope.start
+    if other is None:
+        raise LookupError("not a start")
+    changed = replace(other, bundle_hash=hashlib.sha256(town.other.bundle).digest(), x5t=town.other.credential.x5t)
+    return replace(envelope, start=changed)
+
+
+def _flipped(_: Town, envelope: Envelope) -> Envelope:
+    return replace(envelope, ciphertext=envelope.ciphertext[:-1] + bytes([envelope.ciphertext[-1] ^ 1]))
+
+
+REFUSED: list[tuple[str, str, Change]] = [
+    ("another ephemeral key", "the transcript is another one", _header(ephemeral=public_x(Secret(value("stranger"))))),
+    ("an ephemeral key off the curve", "a point that is none", _header(ephemeral=bytes(31) + b"\x04")),
+    ("another receive-kid", "it is part of the transcript", _header(receive_kid=b"\x2b")),
+    ("another one-time key", "index 2 in place of 1", _header(one_time=2)),
+    ("the one-time key stripped", "as if there had been none", _header(one_time=None)),
+    ("a reserved field", "an ML-KEM ciphertext, which version 0 refuses", _header(ml_kem=bytes(1088))),
+    ("another initiator", "bundle and certificate of another endpoint", _of_other),
+    ("signed by another key", "the agreements are right and the signature is not the initiator's", _wrong_signer),
+    ("a changed tag", "the ciphertext does not open", _flipped),
+]
+
+
+def _refused(town: Town, name: str, about: str, change: Change) -> dict[str, Any]:
+    changed = change(town, Envelope.decode(_begin(town, 1, b"")[1])).encode()
+    outcome, _, _ = _accepted(town, changed)
+    return _case(town, name, about, changed, outcome)
+
+
+def _seeded(seed: str) -> Callable[[int], bytes]:
+    drawn = 0
+
+    def random(length: int) -> bytes:
+        nonlocal drawn
+        drawn += 1
+        return value(f"start {seed} {drawn}", length)
+
+    return random
+
+
+def _none(_: int) -> bytes:
+    raise LookupError("nothing is drawn here")
