@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated, Final
 
 import typer
@@ -12,6 +13,8 @@ from sealway.cli.logs import Format, Level
 from sealway.cli.membership import EnrolmentFile, Fingerprint, MemberName, take_step
 from sealway.cli.messages import show_fields, show_json
 from sealway.cli.options import AsJson, KeyFile, LogFormat, LogLevel, State, StateLogFile
+
+log = logging.getLogger(__name__)
 
 gateway_group = options.group("a gateway: carries between devices and the hub, opens nothing")
 
@@ -79,6 +82,7 @@ def run(
     config = GatewayConfig(state_dir=state, host=host, port=port, limits=limits, uplink_uri=enrolled.claims.hub)
     log_as_told(log_file or state / "log", log_level, log_format)
     run_gateway(config, lambda: hub_carrier(enrolled), tell_ready)
+    log.info("stopped", extra={"event": "stopped"})
 
 
 @gateway_group.command("status")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated, Final
 
 import typer
@@ -12,6 +13,8 @@ from sealway.cli.logs import Format, Level
 from sealway.cli.membership import EnrolmentFile, Fingerprint, MemberName, take_step
 from sealway.cli.messages import show_fields, show_json
 from sealway.cli.options import AsJson, KeyFile, LogFormat, LogLevel, State, StateLogFile
+
+log = logging.getLogger(__name__)
 
 hub_group = options.group("the hub: keeps the directory and the mailboxes, opens nothing")
 
@@ -110,6 +113,7 @@ def run(
     )  # fmt: skip
     log_as_told(log_file or state / "log", log_level, log_format)
     run_hub(config, tell_ready)
+    log.info("stopped", extra={"event": "stopped"})
 
 
 @hub_group.command("status")

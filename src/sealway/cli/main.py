@@ -114,8 +114,10 @@ def _usage(error: TyperException) -> int:
 def _variable(error: TyperException) -> str:
     """Name the variable of the environment that a value came from, if it did."""
     context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
-    source = context.get_parameter_source(parameter.name) if context is not None and parameter is not None else None
-    if parameter is None or source is None or source.name != "ENVIRONMENT":
+    if context is None or parameter is None:
+        return ""
+    source = context.get_parameter_source(parameter.name)
+    if source is None or source.name != "ENVIRONMENT":
         return ""
     return f", in {parameter.envvar or f'{context.auto_envvar_prefix}_{parameter.name}'.upper()}"
 

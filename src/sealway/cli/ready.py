@@ -16,7 +16,11 @@ _READY: Final = b"READY=1"
 
 
 def tell_ready(environment: Mapping[str, str] = os.environ) -> None:
-    """Send READY=1 to the socket that the environment names, if it names one. What fails there is logged, no more."""
+    """Log that this process serves, and send READY=1 to the socket that the environment names, if it names one.
+
+    What fails there is logged, no more.
+    """
+    log.info("ready", extra={"event": "ready"})
     address = environment.get(VARIABLE, "")
     if not address.startswith(("/", "@")):  # a path, or a name in Linux's abstract namespace
         return

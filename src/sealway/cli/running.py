@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any, Final, TypeVar
 from sealway.cli.logs import Format, Level, LogSettings, begin
 from sealway.cli.messages import Stopped
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -19,9 +23,12 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 def log_as_told(file: Path | None, level: Level, form: Format, *, verbose: bool = False) -> None:
     """Begin the log of this process; with ``verbose`` it says at least what is of interest. Raises LocalMisuse."""
+    from importlib.metadata import version
+
     levels = list(Level)
     more = min(level, Level.INFO, key=levels.index) if verbose else level
     begin(LogSettings(file, more, form))
+    log.info("started", extra={"event": "started", "version": version("sealway"), "pid": os.getpid()})
 
 
 def run_to_end(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -43,6 +50,7 @@ async def _with_signals(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     received: list[int] = []
 
     def stop(number: int) -> None:
+        log.info("stopping", extra={"event": "stopping", "signal": number})
         if not received:  # once: what closes now must not be cancelled again
             received.append(number)
             task.cancel()

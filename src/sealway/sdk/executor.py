@@ -92,7 +92,8 @@ class Executor:
         except SealwayError as refused:
             endpoint.journal.count(f"requests_refused_{type(refused).__name__}")
             endpoint.evidence.request_refused(received.row, refused)
-            log.info("a request of %s was refused: %s", received.peer, refused)
+            # The kind only: the words of the error may quote the command, which is sealed for this device alone.
+            log.info("a request of %s was refused: %s", received.peer, type(refused).__name__)
             return _refusal(refused)
         endpoint.journal.note(
             "INSERT OR IGNORE INTO executed (peer, request, begun) VALUES (?, ?, ?)",
