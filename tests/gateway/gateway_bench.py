@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sealway.gateway.gateway import Gateway, GatewayConfig
+from sealway.gateway.gateway import GatewayConfig, Service
 from sealway.gateway.limits import Limits
 from sealway.gateway.uplink import Backoff
 from sealway.transports.coap import CoapCarrier
@@ -81,7 +81,7 @@ class Running:
 
     uri: str
     state_dir: Path
-    gateway: Gateway
+    gateway: Service
     task: asyncio.Task[None]
 
     @property
@@ -95,7 +95,7 @@ class Running:
 
 @asynccontextmanager
 async def running(config: GatewayConfig, uplink: Carrier) -> AsyncIterator[Running]:
-    gateway = Gateway(config, uplink)
+    gateway = Service(config, uplink)
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(gateway.run(ready.set_result))
     waiting: set[asyncio.Future[Any]] = {task, ready}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from sealway.errors import HopRefused, LocalMisuse, NotFound, TransportFailed
-from sealway.gateway.gateway import Gateway, GatewayConfig
+from sealway.gateway.gateway import GatewayConfig, Service
 from sealway.gateway.limits import Limits
 from sealway.gateway.status import gateway_status
 from sealway.transports.coap import CoapCarrier
@@ -361,13 +361,13 @@ async def test_a_gateway_does_not_feed_itself(bench: Bench) -> None:
     await running.stop()
     config = GatewayConfig(bench.root / "self", port=running.port, uplink_uri=f"coap://localhost:{running.port}")
     with pytest.raises(LocalMisuse, match="leads back"):
-        await Gateway(config, bench.hub.carrier()).run(lambda uri: None)
+        await Service(config, bench.hub.carrier()).run(lambda uri: None)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.com"])
 async def test_plain_coap_stays_on_loopback(bench: Bench, host: str) -> None:
     with pytest.raises(LocalMisuse) as refused:
-        await Gateway(GatewayConfig(bench.root / "g", host=host, port=0), bench.hub.carrier()).run(lambda uri: None)
+        await Service(GatewayConfig(bench.root / "g", host=host, port=0), bench.hub.carrier()).run(lambda uri: None)
     assert refused.value.hint
 
 

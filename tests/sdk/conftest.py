@@ -12,6 +12,7 @@ from sealway.sdk import endpoint
 from sealway.sdk.journal import Journal
 from sealway.sdk.schema import SCRIPTS
 from sealway.storage.store import Store
+from tests.sdk.small_town import SmallTown, found
 from tests.system.world import World
 
 
@@ -33,3 +34,19 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(endpoint, "PAUSE_S", 0.01)
     monkeypatch.setattr(endpoint, "POLL_S", 0.2)
     return World(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directories of a small domain, to be copied."""
+    base = tmp_path_factory.mktemp("founded")
+    found(base)
+    return base
+
+
+@pytest.fixture
+def town(founded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallTown:
+    """A small domain with a hub in memory."""
+    monkeypatch.setattr(endpoint, "TICK_S", 0.01)
+    monkeypatch.setattr(endpoint, "POLL_S", 0.2)
+    return SmallTown.copied(founded, tmp_path)

@@ -52,8 +52,8 @@ class GatewayConfig:
     address_file: Path | None = None
 
 
-class Gateway:
-    """A store-and-forward gateway; ``uplink`` stays the caller's to close."""
+class Service:
+    """A store-and-forward gateway as the command runs it; ``uplink`` stays the caller's to close."""
 
     def __init__(self, config: GatewayConfig, uplink: Carrier) -> None:
         self._config = config

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from sealway.gateway.gateway import Gateway, GatewayConfig
+from sealway.gateway.gateway import GatewayConfig, Service
 from sealway.transports.ports import Carrier
 
 
@@ -22,14 +22,14 @@ def run_gateway(
     Once it serves, one line goes to standard output, ``gateway ready coap://HOST:PORT``, the URI into
     ``config.address_file`` if there is one, and ``on_ready`` is called. ``open_uplink`` is called inside the event
     loop; what it returns is closed at the end. Where the log goes is for the caller to say (the logger is ``sealway``).
-    Raises what ``Gateway.run`` raises.
+    Raises what ``Service.run`` raises.
     """
     asyncio.run(_serve(config, open_uplink, on_ready))
 
 
 async def _serve(config: GatewayConfig, open_uplink: Callable[[], Carrier], on_ready: Callable[[], None]) -> None:
     uplink = open_uplink()
-    gateway = Gateway(config, uplink)
+    gateway = Service(config, uplink)
     loop = asyncio.get_running_loop()
 
     def ready(uri: str) -> None:

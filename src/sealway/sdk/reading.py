@@ -63,11 +63,11 @@ class Messages:
             self._journal.count("handled")
         await self._journal.commit()
 
-    def offer(self, received: Received) -> None:
+    def _offer(self, received: Received) -> None:
         """Take in a message that has just become durable."""
         self._inbox.offer(received)
 
-    def fail(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException) -> None:
         """Raise ``error`` to whoever asks for the next message."""
         self._inbox.fail(error)
 
@@ -85,11 +85,11 @@ class Readers:
         """Return a loop over the messages of one sender, or of all; another one over the same messages ends."""
         for other, messages in list(self._open.items()):
             if sender is None or other is None or other == sender:
-                messages.fail(LocalMisuse("another loop reads these messages now", hint="read each in one place"))
+                messages._fail(LocalMisuse("another loop reads these messages now", hint="read each in one place"))
                 del self._open[other]
         messages = self._open[sender] = Messages(self._store, self._journal, sender)
         if self._failure is not None:
-            messages.fail(self._failure)
+            messages._fail(self._failure)
         return messages
 
     def offer(self, received: Received) -> None:
@@ -97,10 +97,10 @@ class Readers:
         for key in (None, received.peer):
             messages = self._open.get(key)
             if messages is not None:
-                messages.offer(received)
+                messages._offer(received)
 
     def fail(self, error: BaseException) -> None:
         """End all loops, those that are yet to begin as well."""
         self._failure = error
         for messages in list(self._open.values()):
-            messages.fail(error)
+            messages._fail(error)
