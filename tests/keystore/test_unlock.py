@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,29 @@ def test_only_the_last_newline_of_a_key_file_does_not_count(tmp_path: Path, cont
 def test_a_key_file_must_be_private(tmp_path: Path) -> None:
     with pytest.raises(LocalMisuse, match="open to other users"):
         find_passphrase(key_file=key_file(tmp_path, b"a", 0o644))
+
+
+@pytest.mark.parametrize(
+    ("mode", "good"), [(0o400, True), (0o440, True), (0o444, False), (0o640, False), (0o460, False)]
+)
+def test_a_credential_of_systemd_is_private_though_a_group_seems_to_read_it(
+    tmp_path: Path, mode: int, good: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # systemd issue 29435: the right of an access control list shows as that of the group
+    path = tmp_path / "passphrase"
+    path.write_bytes(b"secret")
+    path.chmod(mode)
+    status = path.stat()
+    monkeypatch.setattr(os, "fstat", lambda _: os.stat_result((status.st_mode, *status[1:4], 0, 0, *status[6:])))
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    with pytest.raises(LocalMisuse):
+        find_passphrase(key_file=path)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    with nullcontext() if good else pytest.raises(LocalMisuse):
+        assert find_passphrase(key_file=path) == Secret(b"secret")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path.parent))
+    with pytest.raises(LocalMisuse):
+        find_passphrase(key_file=path)
 
 
 def test_a_key_file_is_bounded(tmp_path: Path) -> None:

@@ -13,8 +13,11 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from sealway.errors import LocalMisuse, StateLost
+
+_CREDENTIAL_MODE: Final = 0o440
 
 
 def read_private(path: Path, *, limit: int) -> bytes:
@@ -67,10 +70,21 @@ def _read(path: Path, most: int) -> bytes:
 def _check_private(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise LocalMisuse(f"{path} is not a regular file")
+    if _is_credential(path) and status.st_uid == 0 and not stat.S_IMODE(status.st_mode) & ~_CREDENTIAL_MODE:
+        return
     if status.st_uid != os.geteuid():
         raise LocalMisuse(f"{path} belongs to another user")
     if stat.S_IMODE(status.st_mode) & 0o077:
         raise LocalMisuse(f"{path} is open to other users", hint=f"chmod 600 {path}")
+
+
+def _is_credential(path: Path) -> bool:
+    """Say whether systemd gave this process the file (systemd.exec(5), LoadCredential).
+
+    It belongs to root then, and an access control list lets this process alone read it, which shows as a group's right.
+    """
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    return directory is not None and path.parent == Path(directory)
 
 
 @contextmanager
