@@ -15,8 +15,8 @@ from typing import Final, TypeAlias
 from sealway.errors import NotFound, RateLimited, SealwayError, Stale, TooLarge
 from sealway.hub import mailbox_rows
 from sealway.hub.config import Limits
-from sealway.hub.digests import Digests, Key, digest_of
-from sealway.hub.mailbox_rows import Row
+from sealway.hub.digests import Digests, digest_of, indexed
+from sealway.hub.mailbox_rows import Load, Row
 from sealway.hub.steady import expiry_of
 
 
@@ -31,8 +31,8 @@ CREATED: Final = Accepted(201)
 ALREADY_HELD: Final = Accepted(200)
 
 Verdict: TypeAlias = Accepted | SealwayError
-Sound: TypeAlias = tuple[Key, bytes, int]
-"""A mailbox and a digest, the envelope, and when it expires."""
+Sound: TypeAlias = tuple[str, bytes, bytes, int | None]
+"""A mailbox, an envelope, the digest of both, and when the envelope expires, if that is before its time."""
 
 
 class Intake:
@@ -41,38 +41,48 @@ class Intake:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._digests = Digests()
+        self._latest: int | None = None
 
     def examined(self, mailbox: str, envelope: bytes, now: int) -> Sound | SealwayError:
         """Return what there is to hold, or why not."""
-        limits = self._limits
-        if len(envelope) > limits.envelope_bytes:
-            return TooLarge(f"an envelope has at most {limits.envelope_bytes} bytes here")
+        if len(envelope) > self._limits.envelope_bytes:
+            return TooLarge(f"an envelope has at most {self._limits.envelope_bytes} bytes here")
         try:
-            asked = expiry_of(envelope)
+            expires = expiry_of(envelope)
         except SealwayError as error:
             return error
-        expires = now + limits.held_for if asked is None else min(asked, now + limits.held_for)
-        if expires <= now:
+        if expires is not None and expires <= now:
             return Stale("the envelope has expired")
-        return (mailbox, digest_of(envelope)), envelope, expires
+        return mailbox, envelope, digest_of(mailbox, envelope), expires
 
     def hold(self, db: sqlite3.Connection, items: Sequence[Sound | SealwayError], now: int) -> list[Verdict]:
         """Put into mailboxes what may go there; one verdict each, in order. Inside a transaction."""
         last = mailbox_rows.last_number(db)
-        self._digests.catch_up(db, last)
-        batch = _Batch(db, self._limits, self._digests, last, now)
+        self._digests.look_up(db, [item[2] for item in items if not isinstance(item, SealwayError)], last)
+        batch = _Batch(db, self._limits, self._digests, last, now, self._expiry(db, now))
         verdicts = [item if isinstance(item, SealwayError) else batch.take(*item) for item in items]
         batch.write()
         return verdicts
+
+    def _expiry(self, db: sqlite3.Connection, now: int) -> tuple[int, bool]:
+        """When what comes now expires, and whether that is before what came earlier: a clock or a limit was changed."""
+        if self._latest is None:
+            self._latest = mailbox_rows.latest_expiry(db)
+        expires = now + self._limits.held_for
+        early = expires < self._latest
+        self._latest = max(self._latest, expires)
+        return expires, early
 
 
 class _Room:
     """What a mailbox may still take, and what it gets now."""
 
-    __slots__ = ("added", "envelopes", "octets", "size")
+    __slots__ = ("added", "envelopes", "number", "octets", "size")
 
-    def __init__(self, envelopes: int, octets: int) -> None:
-        self.envelopes, self.octets = envelopes, octets
+    def __init__(self, load: Load, limits: Limits) -> None:
+        self.number, envelopes, octets = load
+        self.envelopes = limits.envelopes_per_mailbox - envelopes
+        self.octets = limits.bytes_per_mailbox - octets
         self.added, self.size = 0, 0
 
     def take(self, octets: int) -> bool:
@@ -87,29 +97,33 @@ class _Room:
 class _Batch:
     """What one piece of work puts into mailboxes."""
 
-    def __init__(self, db: sqlite3.Connection, limits: Limits, digests: Digests, last: int, now: int) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, limits: Limits, digests: Digests, last: int, now: int, expiry: tuple[int, bool]
+    ) -> None:
         self._db = db
         self._limits = limits
         self._digests = digests
         self._last = last
         self._now = now
+        self._expires, self._early = expiry
         self._rows: list[Row] = []
-        self._numbers: dict[Key, int] = {}
+        self._numbers: dict[bytes, int] = {}
         self._rooms: dict[str, _Room | None] = {}
 
-    def take(self, key: Key, envelope: bytes, expires: int) -> Verdict:
+    def take(self, mailbox: str, envelope: bytes, digest: bytes, asked: int | None) -> Verdict:
         """Decide about one envelope, knowing those before it."""
-        mailbox, digest = key
         room = self._rooms[mailbox] if mailbox in self._rooms else self._room_of(mailbox)
         if room is None:
             return NotFound("there is no such mailbox")
-        if key in self._numbers or self._digests.held(self._db, key, self._now):
+        if digest in self._numbers or self._digests.is_held(self._db, digest, room.number, envelope, self._now):
             return ALREADY_HELD
         if not room.take(len(envelope)):
             return RateLimited("the mailbox is full", hint="try again when its owner has collected")
         self._last += 1
-        self._numbers[key] = self._last
-        self._rows.append((self._last, mailbox, digest, envelope, expires))
+        self._numbers[digest] = self._last
+        sooner = asked is not None and asked < self._expires
+        expires, early = (asked or 0, True) if sooner else (self._expires, self._early)
+        self._rows.append((self._last, room.number, indexed(digest), envelope, expires, early))
         return CREATED
 
     def write(self) -> None:
@@ -117,15 +131,12 @@ class _Batch:
         if not self._rows:
             return
         mailbox_rows.hold(self._db, self._rows)
-        for mailbox, room in self._rooms.items():
+        for room in self._rooms.values():
             if room is not None and room.added:
-                mailbox_rows.add_load(self._db, mailbox, room.added, room.size)
+                mailbox_rows.add_load(self._db, room.number, room.added, room.size)
         self._digests.add(self._db, self._numbers, self._last)
 
     def _room_of(self, mailbox: str) -> _Room | None:
         load = mailbox_rows.load_of(self._db, mailbox)
-        room = None
-        if load is not None:
-            room = _Room(self._limits.envelopes_per_mailbox - load[0], self._limits.bytes_per_mailbox - load[1])
-        self._rooms[mailbox] = room
+        room = self._rooms[mailbox] = None if load is None else _Room(load, self._limits)
         return room

@@ -121,7 +121,9 @@ class Mailboxes:
     async def expire(self) -> None:
         """Forget what nobody collected in time."""
         now = self._clock()
-        expired = await self._store.write(lambda db: mailbox_rows.forget_expired(db, now))
+        expired = await self._store.write(lambda db: mailbox_rows.forget_early(db, now))
+        while oldest := await self._store.write(lambda db: mailbox_rows.forget_oldest(db, now)):
+            expired += oldest
         self._metrics.count("sealway_hub_expired_total", expired)
 
     async def gauges(self) -> dict[str, int]:
