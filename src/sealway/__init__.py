@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from sealway.sdk.inbox import Received
     from sealway.sdk.owner.owner import Issued, Owner
     from sealway.sdk.reading import Messages
+    from sealway.sdk.sealedfiles import OpenedFile, SealedFile
     from sealway.wire.address import Name
     from sealway.wire.header import Claims
     from sealway.wire.message import Message
@@ -64,6 +65,7 @@ _WHERE: Final = {
     "sdk.inbox": ("Received",),
     "sdk.owner.owner": ("Issued", "Owner"),
     "sdk.reading": ("Messages",),
+    "sdk.sealedfiles": ("OpenedFile", "SealedFile"),
     "wire.address": ("Name",),
     "wire.header": ("Claims",),
     "wire.message": ("Message",),
@@ -97,6 +99,7 @@ __all__ = [
     "NotAuthorized",
     "NotFound",
     "NotTrusted",
+    "OpenedFile",
     "Owner",
     "PeerForked",
     "PeerMisbehaved",
@@ -104,6 +107,7 @@ __all__ = [
     "RateLimited",
     "Received",
     "Replayed",
+    "SealedFile",
     "SealwayError",
     "Silent",
     "Stale",

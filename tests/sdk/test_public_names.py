@@ -43,6 +43,7 @@ NAMES = [
     "NotAuthorized",
     "NotFound",
     "NotTrusted",
+    "OpenedFile",
     "Owner",
     "PeerForked",
     "PeerMisbehaved",
@@ -50,6 +51,7 @@ NAMES = [
     "RateLimited",
     "Received",
     "Replayed",
+    "SealedFile",
     "SealwayError",
     "Silent",
     "Stale",
@@ -59,11 +61,11 @@ NAMES = [
     "Unacknowledged",
 ]
 MEMBERS = {
-    "Application": "accept add_grant answer ask batches close events happenings messages name next_event next_events"
-    " open prepare request unanswered",
+    "Application": "accept add_grant answer ask batches close events happenings introduce messages name next_event"
+    " next_events open open_file prepare request seal_file unanswered",
     "CoapListener": "host port",
-    "Device": "accept add_grant application applications close events happenings name next_event next_events on open"
-    " prepare send serve",
+    "Device": "accept add_grant application applications close events happenings introduce name next_event next_events"
+    " on open open_file prepare seal_file send serve",
     "Gateway": "address run served",
     "HopIdentity": "accept add_grant assertion hub name open prepare tls",
     "HttpUplink": "open",

@@ -79,6 +79,17 @@ class Enrolled:
     grants: tuple[bytes, ...] = field(default=(), repr=False)
 
 
+def role_in(path: Path) -> str:
+    """Return the role of the member whose state directory this is. Raises LocalMisuse, StateLost."""
+    request = path / "request.csr"
+    if not request.exists():
+        raise LocalMisuse(f"{path} is no member's state directory")
+    try:
+        return verify_csr(read_private(request, limit=MAX_DOCUMENT_BYTES))[0].role
+    except SealwayError as error:
+        raise StateLost(f"the request in {path} is damaged: {error.message}") from None
+
+
 class Home:
     """The state directory of one member.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
-from sealway.home.home import Enrolled
+from sealway.home.home import Enrolled, Home, role_in
 from sealway.home.membership import Membership
 from sealway.home.unlocking import Passphrase
 from sealway.identity.assertion import make_assertion
@@ -23,7 +23,7 @@ from sealway.wire.address import Name
 
 @dataclass(frozen=True, slots=True)
 class HopIdentity(Membership):
-    """Who a gateway, or whoever goes to the hub directly, is to the hub. Made by ``open``.
+    """Who a gateway is to its hub. Made by ``open``; ``prepare`` and ``accept`` make members of gateways and hubs.
 
     >>> identity = HopIdentity.open("/var/lib/gateway")  # doctest: +SKIP
     """
@@ -47,6 +47,13 @@ class HopIdentity(Membership):
             StateLost: something in the directory is damaged.
         """
         return cls(cls._enrolled(directory, passphrase, key_file))
+
+    @classmethod
+    def _home(cls, directory: str | Path, role: str | None = None) -> Home:
+        path = Path(directory).expanduser()
+        if role is None and (path / "request.csr").exists():
+            role = role_in(path)
+        return Home(path, "hub" if role == "hub" else "gateway")
 
     @property
     def name(self) -> Name:

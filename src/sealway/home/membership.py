@@ -36,7 +36,7 @@ class Membership:
             LocalMisuse: another name was asked for here, or not a name of this role; a wrong passphrase; the directory
                 cannot be used.
         """
-        home = cls._home(directory)
+        home = cls._home(directory, name_of(name).role)
         wanted = name_of(name, home.role)
         return home.prepare(wanted, passphrase_of(passphrase, key_file))
 
@@ -79,7 +79,8 @@ class Membership:
         return cls._home(directory).open(passphrase_of(passphrase, key_file))
 
     @classmethod
-    def _home(cls, directory: str | Path) -> Home:
+    def _home(cls, directory: str | Path, role: str | None = None) -> Home:
+        """Return the state directory; ``role`` is that of the name which is to live there, if it is yet to be made."""
         return Home(Path(directory).expanduser(), cls._command)
 
 

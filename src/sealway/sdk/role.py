@@ -20,7 +20,7 @@ from sealway.crypto.ports import Random
 from sealway.errors import Closed, RateLimited, SealwayError, TransportFailed
 from sealway.home.carriers import consents as consents_of
 from sealway.home.home import Enrolled
-from sealway.home.membership import Membership
+from sealway.home.membership import Membership, name_of
 from sealway.protocol.events import Event
 from sealway.protocol.policy import DEFAULT_POLICY, Policy
 from sealway.sdk import endpoint as endpoints
@@ -33,6 +33,8 @@ from sealway.sdk.inbox import Inbox, Received
 from sealway.sdk.member import Member
 from sealway.sdk.patience import in_time
 from sealway.sdk.reading import Readers
+from sealway.sdk.sealedfiles import OpenedFile, SealedFile, introduce, open_file, seal_file
+from sealway.sdk.streams import Stream
 from sealway.storage.closing import to_the_end
 from sealway.transports.ports import Carrier
 from sealway.wire.address import Name
@@ -226,6 +228,50 @@ class Role(Membership):
             except Closed:
                 return
             yield event
+
+    async def seal_file(
+        self, to: Name | str, source: Stream, target: Stream, *, introduction: bytes | None = None,
+        replace: bool = False,
+    ) -> SealedFile:  # fmt: skip
+        """Seal a file or a pipe for one recipient, who opens it with ``open_file``, without any hop if need be.
+
+        Args:
+            source: a path, or an open binary file such as a pipe; read to its end, in bounded memory.
+            target: a path, where the file appears in one step once it is whole; or an open binary file.
+            introduction: what the recipient's ``introduce`` returned, if there is no session and no network.
+            replace: a file that exists.
+
+        Raises:
+            TransportFailed: nothing is known of the recipient, and no directory can be asked.
+            NotTrusted, NotAuthentic, Malformed: the introduction is not the recipient's.
+            LocalMisuse: a file cannot be used.
+        """
+        return await seal_file(
+            self.endpoint, name_of(to), source, target, introduction=introduction, replace=replace
+        )  # fmt: skip
+
+    async def open_file(
+        self, source: Stream, target: Stream, *, sender: Name | str | None = None, replace: bool = False
+    ) -> OpenedFile:  # fmt: skip
+        """Open a sealed file, once, and return who sealed it. A path gets the content in one step, once all is proven;
+        an open binary file gets each part as soon as it is, so that it is to be used only if this returns.
+
+        Args:
+            sender: refuse what anyone else has sealed.
+            replace: a file that exists.
+
+        Raises:
+            Replayed: it was opened before.
+            NotTrusted, NotAuthentic, PrekeyGone, Malformed: it is not what it claims to be, or not for this end.
+            LocalMisuse: a file cannot be used.
+        """
+        only = None if sender is None else name_of(sender)
+        return await open_file(self.endpoint, source, target, sender=only, replace=replace)
+
+    async def introduce(self) -> bytes:
+        """Return what others of the domain need to seal files for this end without a directory. Nothing of it is
+        secret; it is good for 14 days at least."""
+        return await introduce(self.endpoint)
 
     async def _reach(self, to: Name, within: timedelta) -> None:
         """Return once there is a session with ``to``, begun perhaps. Raises as ``Links.with_peer``, if not in time."""
