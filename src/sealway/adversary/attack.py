@@ -36,7 +36,7 @@ class Selection:
     """What of the traffic an act takes up.
 
     Args:
-        leg: where it stands; None: where the attack belongs.
+        leg: where it stands; None: wherever the attack belongs.
         subjects: mailboxes, names or hashes; empty: all.
         every: each nth of what it could take up.
         count: after so many it is over; None: only time ends it.
@@ -58,6 +58,7 @@ class Tools:
         now: Unix seconds.
         number: gives the next item's number.
         room: how many items the act may still make.
+        stands: whether the act concerns this leg and subject.
     """
 
     random: random.Random
@@ -67,6 +68,7 @@ class Tools:
     ledger: Ledger
     number: Callable[[], int]
     room: Callable[[], int]
+    stands: Callable[[Leg, str], bool]
 
     def item(self, like: Passing, content: bytes | None = None, *, subject: str | None = None) -> Passing:
         """Return a thing of the adversary's own that goes on: a copy of ``like``, with other bytes or to elsewhere."""
@@ -75,7 +77,7 @@ class Tools:
             like.leg,
             like.subject if subject is None else subject,
             like.content if content is None else content,
-            like.sequence if content is None and subject is None else None,
+            None,
             self.number(),
         )
         self.ledger.goes_on(made)
@@ -107,6 +109,10 @@ class Working:
         """
         return None
 
+    def again(self, passing: Passing) -> bool:
+        """Say whether an original is one that the act took up before and means to keep away, whatever its limits."""
+        return False
+
     def sees(self, passing: Passing) -> None:
         """Take note of any original, selected or not, after it was decided on."""
 
@@ -117,6 +123,31 @@ class Working:
     def stop(self) -> list[Passing]:
         """Return the originals that are still held, to be given back."""
         return []
+
+
+class Queueing(Working):
+    """An attack that sends things of its own later, when their place is looked at."""
+
+    def __init__(self, parameters: Any, tools: Tools) -> None:
+        super().__init__(parameters, tools)
+        self._queued: list[tuple[float, Passing]] = []
+
+    @property
+    def load(self) -> int:
+        """See ``Working``."""
+        return len(self._queued)
+
+    def send_later(self, passing: Passing, seconds: float = 0.0) -> None:
+        """Send these bytes to their place, some time from now."""
+        self._queued.append((self.tools.now() + seconds, passing))
+
+    def due(self, leg: Leg, subject: str) -> list[Passing]:
+        """See ``Working``."""
+        now = self.tools.now()
+        ripe = [row for row in self._queued if row[0] <= now and row[1].leg is leg and row[1].subject == subject]
+        for row in ripe:
+            self._queued.remove(row)
+        return [self.tools.item(passing) for _, passing in ripe]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +161,7 @@ class Attack:
         work: makes its working half.
         kinds: what it takes up.
         parameters: their type, a frozen dataclass whose fields are int, float, str or bool.
-        leg: where it belongs.
-        legs: where it can stand.
+        legs: where it stands unless a scenario says otherwise.
         reports: for "reported": what an end says, at least one of these.
         tolerated: for a flood of authentic starts: how many sessions an end may accept of it.
     """
@@ -142,7 +172,6 @@ class Attack:
     work: Callable[[Any, Tools], Working]
     kinds: frozenset[Kind] = frozenset({Kind.ENVELOPE})
     parameters: type = NoParameters
-    leg: Leg = Leg.DOWN
     legs: frozenset[Leg] = frozenset({Leg.DOWN})
     reports: frozenset[str] = frozenset()
     tolerated: int = 0
@@ -157,6 +186,10 @@ class Act:
     select: Selection = Selection()
 
     @property
-    def leg(self) -> Leg:
+    def legs(self) -> frozenset[Leg]:
         """Where it stands."""
-        return self.select.leg if self.select.leg is not None else self.attack.leg
+        return self.attack.legs if self.select.leg is None else frozenset({self.select.leg})
+
+    def concerns(self, leg: Leg, subject: str) -> bool:
+        """Say whether this leg and subject are among what was selected."""
+        return leg in self.legs and (not self.select.subjects or subject in self.select.subjects)

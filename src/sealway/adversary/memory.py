@@ -11,15 +11,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from sealway.adversary.dissecting import header_of
 from sealway.adversary.passing import Kind, Passing
 from sealway.errors import SealwayError
 from sealway.wire.bundle import BundleClaims, Offer, Publication, SignedBundle
+from sealway.wire.cose import X5t
+from sealway.wire.envelope import LABEL_KID, LABEL_START
 
 MOST_ENVELOPES: Final = 2_048
 MOST_BYTES: Final = 16 << 20
 MOST_NAMES: Final = 1_024
 MOST_BUNDLES: Final = 8
 """Of one name."""
+_MOST_KIDS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ class Memory:
         self._bytes = 0
         self._digests: Counter[str] = Counter()
         self._bundles: OrderedDict[str, OrderedDict[int, SeenBundle]] = OrderedDict()
+        self._owners: OrderedDict[bytes, str] = OrderedDict()
+        self._answering: OrderedDict[bytes, str] = OrderedDict()
         self._chains: OrderedDict[str, bytes] = OrderedDict()
         self.root: bytes | None = None
         """The owner's root document."""
@@ -72,6 +78,28 @@ class Memory:
         """Say whether an envelope of this digest passed and is still held."""
         return digest in self._digests
 
+    def mailboxes(self) -> list[str]:
+        """The mailboxes that envelopes went to, in the order of their names."""
+        return sorted({seen.subject for seen in self._envelopes})
+
+    def kids(self, mailbox: str) -> list[bytes]:
+        """The key ids of envelopes to one mailbox, the newest first."""
+        found: dict[bytes, None] = {}
+        for seen in self.envelopes():
+            if seen.subject == mailbox and len(found) < _MOST_KIDS:
+                kid = header_of(seen.content).get(LABEL_KID)
+                if kid is not None:
+                    found[kid] = None
+        return list(found)
+
+    def sender_of(self, envelope: Passing) -> str | None:
+        """Return the mailbox of who sealed an envelope, if what passed tells: a start says it outright."""
+        header = header_of(envelope.content)
+        start = header.get(LABEL_START)
+        if start is not None:
+            return self._owners.get(start[1][1])
+        return self._answering.get(header.get(LABEL_KID, b""))
+
     def bundles(self, name: str) -> list[SeenBundle]:
         """The bundles of one name, the oldest first."""
         seen = self._bundles.get(name, OrderedDict())
@@ -81,12 +109,10 @@ class Memory:
         """The newest bundle of every other name."""
         return [seen[max(seen)] for other, seen in self._bundles.items() if other != name]
 
-    def bundle(self, subject: str) -> SeenBundle | None:
-        """The bundle that an answer was asked for by name or by hexadecimal hash; None if it never passed."""
-        if subject in self._bundles:
-            return self.bundles(subject)[-1]
-        every = (seen for of_one in self._bundles.values() for seen in of_one.values())
-        return next((seen for seen in every if SignedBundle.decode(seen.encoded).hash.hex() == subject), None)
+    def bundle_of_mailbox(self, mailbox: str) -> SeenBundle | None:
+        """The newest bundle of the endpoint whose mailbox this is."""
+        newest = (seen[max(seen)] for seen in self._bundles.values())
+        return next((bundle for bundle in newest if bundle.claims.mailbox.mailbox == mailbox), None)
 
     def chains_of_others(self, x5t: str) -> list[bytes]:
         """Every certificate chain but the one whose leaf has this SHA-256."""
@@ -95,9 +121,18 @@ class Memory:
     def _keep(self, passing: Passing) -> None:
         self._envelopes.append(passing)
         self._digests[passing.digest] += 1
+        self._note_sender(passing)
         self._bytes += len(passing.content)
         while len(self._envelopes) > MOST_ENVELOPES or self._bytes > MOST_BYTES:
             self._forget(self._envelopes.popleft())
+
+    def _note_sender(self, passing: Passing) -> None:
+        """A start names its sender and the kid that answers come to."""
+        start = header_of(passing.content).get(LABEL_START)
+        if start is not None:
+            self._answering[start[2]] = passing.subject
+            if len(self._answering) > MOST_NAMES:
+                self._answering.popitem(last=False)
 
     def _forget(self, passing: Passing) -> None:
         self._bytes -= len(passing.content)
@@ -111,10 +146,14 @@ class Memory:
             return
         of_one = self._bundles.setdefault(str(seen.claims.name), OrderedDict())
         of_one[seen.claims.sequence] = seen
+        key_ref = SignedBundle.decode(seen.encoded).sign1.key_ref
+        if isinstance(key_ref, X5t):
+            self._owners[key_ref.digest] = seen.claims.mailbox.mailbox
         if len(of_one) > MOST_BUNDLES:
             of_one.popitem(last=False)
-        if len(self._bundles) > MOST_NAMES:
-            self._bundles.popitem(last=False)
+        for known in (self._bundles, self._owners):
+            if len(known) > MOST_NAMES:
+                known.popitem(last=False)
 
 
 def bundle_in(passing: Passing) -> SeenBundle | None:

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from itertools import count
 from typing import Final
 
-from sealway.adversary.attack import Act, Tools, Working
+from sealway.adversary.attack import Act, Expected, Tools, Working
 from sealway.adversary.forging import Forger
 from sealway.adversary.ledger import Ledger, Tally
 from sealway.adversary.memory import Memory
 from sealway.adversary.passing import Leg, Passing
-from sealway.errors import LocalMisuse
+from sealway.errors import LocalMisuse, PeerMisbehaved
 
 _MOST_OWN: Final = 65_536
 _UNBOUNDED: Final = 1 << 30
@@ -55,12 +55,11 @@ class Middlebox:
         """Begin an act. Raises LocalMisuse while another is on."""
         if self._act is not None:
             raise LocalMisuse("another act is on; end it first")
-        if act.leg not in act.attack.legs:
-            raise LocalMisuse(f"{act.attack.name} cannot stand on the leg {act.leg}")
         self._ledger = Ledger(act.attack.name, act.attack.expected)
         tools = Tools(
-            self._random, self._now, self.memory, self._forger, self._ledger, lambda: next(self._numbers), self._room
-        )
+            self._random, self._now, self.memory, self._forger, self._ledger, lambda: next(self._numbers), self._room,
+            act.concerns,
+        )  # fmt: skip
         self._act, self._working = act, act.attack.work(act.parameters, tools)
         self._eligible, self._ends_at = 0, self._now() + act.select.seconds
 
@@ -81,18 +80,23 @@ class Middlebox:
 
     @property
     def is_over(self) -> bool:
-        """True if the act has done all that it may, or its time is up, and all it made has arrived."""
-        return self._ledger is not None and self.is_spent and not self._ledger.pending
+        """True if the act has done all that it may, or its time is up, and all that it made has arrived."""
+        if self._ledger is None or self._working is None or self._ledger.pending:
+            return False
+        has_done_all = not self._lasts and not self._working.load and self._room() == 0
+        return self._time_is_up() or has_done_all
 
     @property
-    def is_spent(self) -> bool:
-        """True if the act makes nothing new any more."""
-        held = self._working.load if self._working is not None else 0
-        return self._act is not None and not held and self._room() == 0
+    def _lasts(self) -> bool:
+        """What is to be reported must last until it is."""
+        return self._act is not None and self._act.attack.expected is Expected.REPORTED
+
+    def _time_is_up(self) -> bool:
+        return self._now() >= self._ends_at
 
     def _room(self) -> int:
         act, ledger, working = self._act, self._ledger, self._working
-        if act is None or ledger is None or self._now() >= self._ends_at:
+        if act is None or ledger is None or self._time_is_up():
             return 0
         if act.select.count is None:
             return _UNBOUNDED
@@ -115,8 +119,7 @@ class Middlebox:
     def due(self, leg: Leg, subject: str) -> list[Passing]:
         """Return what was held, or is injected, and is to go there now."""
         going = self._given_back.pop((leg, subject), [])
-        act = self._act
-        if act is not None and self._working is not None and leg is act.leg and self._is_subject(act, subject):
+        if self._working is not None:
             going += self._noted(self._working.due(leg, subject), None)
         return going
 
@@ -127,16 +130,23 @@ class Middlebox:
 
     def _decided(self, passing: Passing) -> list[Passing] | None:
         act, working = self._act, self._working
-        if act is None or working is None or passing.kind not in act.attack.kinds or passing.leg is not act.leg:
+        if act is None or working is None or passing.kind not in act.attack.kinds:
             return None
-        if not self._is_subject(act, passing.subject) or self._room() == 0:
+        if not act.concerns(passing.leg, passing.subject):
+            return None
+        if working.again(passing):
+            return working.meets(passing)
+        if self._room() == 0:
             return None
         self._eligible += 1
-        return working.meets(passing) if self._eligible % act.select.every == 0 else None
+        return self._met(working, passing) if self._eligible % act.select.every == 0 else None
 
     @staticmethod
-    def _is_subject(act: Act, subject: str) -> bool:
-        return not act.select.subjects or subject in act.select.subjects
+    def _met(working: Working, passing: Passing) -> list[Passing] | None:
+        try:
+            return working.meets(passing)
+        except PeerMisbehaved:
+            return None  # it is not what should pass here, and nothing can be made of it
 
     def _noted(self, outcome: list[Passing], original: Passing | None) -> list[Passing]:
         """Remember what is not genuine, so that it is not taken for an original where it passes a second time."""
