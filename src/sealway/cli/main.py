@@ -20,6 +20,7 @@ from sealway.cli.config.command import VARIABLE, config_group, load
 from sealway.cli.config.groups import GROUPS
 from sealway.cli.config.settings import PREFIX
 from sealway.cli.demo.command import demo
+from sealway.cli.exchange import introduce_command, open_command, seal_command
 from sealway.cli.inspect import inspect_command
 from sealway.errors import SealwayError
 
@@ -35,6 +36,9 @@ cli = typer.Typer(
 for name, group in GROUPS.items():  # what these are not told by options, they look for in the environment
     cli.add_typer(group, name=name, context_settings={"auto_envvar_prefix": f"{PREFIX}_{name}"})
 cli.add_typer(config_group, name="config")
+cli.command("seal")(seal_command)
+cli.command("open")(open_command)
+cli.command("introduce")(introduce_command)
 cli.command("inspect")(inspect_command)
 cli.command("demo")(demo)
 

@@ -72,6 +72,11 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+def note(text: str) -> None:
+    """Print one line about a result that is on standard output itself."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def next_command(where: str, command: str) -> None:
     """Print the exact command that comes next, and where to run it."""
     say(f"next, {where}: {command}")

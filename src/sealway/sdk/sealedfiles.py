@@ -8,9 +8,20 @@ chunk by chunk, and never in the state.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+from datetime import timedelta
 
-from sealway.errors import NotAuthentic, NotTrusted, PeerMisbehaved, RateLimited, Replayed, SealwayError, StateLost
+from sealway.errors import (
+    NotAuthentic,
+    NotTrusted,
+    PeerMisbehaved,
+    RateLimited,
+    Replayed,
+    SealwayError,
+    StateLost,
+    TransportFailed,
+)
 from sealway.protocol.sealed_file import DEFAULT_CHUNK, ChunkOpener, ChunkSealer
 from sealway.sdk.endpoint import OUTBOX_BYTES, OUTBOX_ENVELOPES, Endpoint
 from sealway.sdk.sessions import Held, Leaving
@@ -51,7 +62,7 @@ async def introduce(endpoint: Endpoint) -> bytes:
 
 async def seal_file(
     endpoint: Endpoint, to: Name, source: Stream, target: Stream, *, introduction: bytes | None = None,
-    replace: bool = False, chunk: int = DEFAULT_CHUNK,
+    within: timedelta = timedelta(seconds=10), replace: bool = False, chunk: int = DEFAULT_CHUNK,
 ) -> SealedFile:  # fmt: skip
     """Seal the content of ``source`` for ``to``.
 
@@ -61,6 +72,7 @@ async def seal_file(
         source: a path, or an open binary file such as a pipe; read to its end.
         target: a path, where the file appears in one step once it is whole and durable; or an open binary file.
         introduction: the recipient's, to begin a session without a directory.
+        within: how long to look for the recipient in a directory, if there is neither a session nor an introduction.
         replace: overwrite a file at ``target``.
         chunk: bytes of content in a chunk, 1 KiB to 1 MiB.
 
@@ -78,7 +90,8 @@ async def seal_file(
         closing(await aside(lambda _: Input(source))) as content,
         closing(await aside(lambda _: Output(target, replace=replace))) as output,
     ):
-        preface, key = await _sealed_key(endpoint, to, introduction, chunk)
+        held = await _session(endpoint, to, introduction, within)
+        preface, key = await _sealed_key(endpoint, held, chunk)
         size = await aside(lambda stopped: _seal_content(content, output, preface, key, stopped))
     return SealedFile(to, size)
 
@@ -126,22 +139,13 @@ async def open_file(
 
 
 # sealing -------------------------------------------------------------------------------------------------------
-async def _sealed_key(
-    endpoint: Endpoint, to: Name, introduction: bytes | None, chunk: int
-) -> tuple[Preface, FileKey]:  # fmt: skip
-    """Seal a new key for ``to``; return it, durable, and what stands before the content."""
+async def _session(endpoint: Endpoint, to: Name, introduction: bytes | None, within: timedelta) -> Held:
+    """Return a session in which a file can be sealed that its recipient opens without asking anybody."""
     if len(endpoint.outbox) >= OUTBOX_ENVELOPES or endpoint.outbox.size >= OUTBOX_BYTES:
         raise RateLimited("too much is sealed that nobody has acknowledged", hint="let it reach its next hop once")
-    held = await _session(endpoint, to, Introduction.decode(introduction) if introduction is not None else None)
-    mine = _own_introduction(endpoint, held)
-    key, envelope = endpoint.engine.seal_file_key(held, chunk)
-    await endpoint.journal.commit()
-    return Preface(Envelope.decode(envelope), mine), key
-
-
-async def _session(endpoint: Endpoint, to: Name, introduction: Introduction | None) -> Held:
-    """Return a session in which a file can be sealed that its recipient opens without asking anybody."""
-    offer = endpoint.directory.introduced(introduction, to) if introduction is not None else None
+    offer = None
+    if introduction is not None:
+        offer = endpoint.directory.introduced(Introduction.decode(introduction), to)
     held = endpoint.sessions.sending_to(str(to))
     if held is not None and held.leaving is Leaving.NO and _is_lasting(endpoint, held):
         start = held.session.start
@@ -150,7 +154,19 @@ async def _session(endpoint: Endpoint, to: Name, introduction: Introduction | No
     await endpoint.publisher.bundle_to_hand_over()
     if offer is not None:
         return await endpoint.links.begin_over(offer)
-    return await (endpoint.links.instead_of(held) if held is not None else endpoint.links.with_peer(to))
+    try:
+        async with asyncio.timeout(within.total_seconds()):
+            return await (endpoint.links.instead_of(held) if held is not None else endpoint.links.with_peer(to))
+    except TimeoutError:
+        raise TransportFailed(f"no session with {to} within {within.total_seconds():g} seconds") from None
+
+
+async def _sealed_key(endpoint: Endpoint, held: Held, chunk: int) -> tuple[Preface, FileKey]:
+    """Seal a new key; return it, durable, and what stands before the content."""
+    mine = _own_introduction(endpoint, held)
+    key, envelope = endpoint.engine.seal_file_key(held, chunk)
+    await endpoint.journal.commit()
+    return Preface(Envelope.decode(envelope), mine), key
 
 
 def _is_lasting(endpoint: Endpoint, held: Held) -> bool:
@@ -208,7 +224,7 @@ async def _waiting_key(endpoint: Endpoint, preface: Preface, commitment: bytes) 
     if waiting is not None:
         return waiting
     if isinstance(refused, Replayed):
-        raise Replayed("this file was opened before", hint="it opens once; have it sealed again") from None
+        raise Replayed("the file was opened before, or was altered", hint="a file opens once") from None
     raise refused
 
 

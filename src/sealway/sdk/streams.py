@@ -13,6 +13,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, TypeVar
 
@@ -20,10 +21,12 @@ from sealway.errors import LocalMisuse
 from sealway.storage.files import sync_directory
 from sealway.wire.sealed_file import Read
 
+_LEAST_READ = 1 << 16
+
 T = TypeVar("T")
 S = TypeVar("S", "Input", "Output")
 
-Stream: TypeAlias = Path | BinaryIO
+Stream: TypeAlias = Path | BinaryIO | FileIO
 """A path, or what is open already: a pipe, a socket's file, bytes in memory."""
 
 Stopped: TypeAlias = threading.Event
@@ -75,15 +78,20 @@ class Input:
     def __init__(self, source: Stream) -> None:
         self._path = source if isinstance(source, Path) else None
         with _told("read", self._path):
-            self._file = source.open("rb") if isinstance(source, Path) else source
+            # Unbuffered: a thread that waits in a pipe must not hold a lock that the interpreter wants at its end.
+            self._file = source.open("rb", buffering=0) if isinstance(source, Path) else source
+        self._ahead = b""
 
     def read(self, count: int) -> bytes:
         """Return exactly ``count`` bytes, or fewer at the end. Raises LocalMisuse."""
+        parts, missing = [self._ahead], count - len(self._ahead)
         with _told("read", self._path):
-            parts = [self._file.read(count)]
-            while parts[-1] and (missing := count - sum(map(len, parts))):
-                parts.append(self._file.read(missing))
-            return parts[0] if len(parts) == 1 else b"".join(parts)
+            while missing > 0 and (part := self._file.read(max(missing, _LEAST_READ))):
+                parts.append(part)
+                missing -= len(part)
+        found = b"".join(parts)
+        self._ahead = found[count:]
+        return found[:count]
 
     def discard(self) -> None:
         """Nothing has to be undone."""
@@ -150,14 +158,14 @@ class Output:
             with contextlib.suppress(OSError):
                 self._file.close()
 
-    def _opened(self, path: Path) -> BinaryIO:
+    def _opened(self, path: Path) -> FileIO:
         if path.exists() and not path.is_file():
-            return path.open("wb")  # a pipe or a device; a directory is refused by the system
+            return path.open("wb", buffering=0)  # a pipe or a device; a directory is refused by the system
         final = path.resolve()  # behind a link
         self._refuse_existing(final)
         descriptor, name = tempfile.mkstemp(prefix=f".{final.name[:64]}.", suffix=".new", dir=final.parent)
         self._final, self._fresh = final, Path(name)
-        return os.fdopen(descriptor, "wb")
+        return os.fdopen(descriptor, "wb", buffering=0)
 
     def _refuse_existing(self, final: Path) -> None:
         if not self._replace and final.exists():
