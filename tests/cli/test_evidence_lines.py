@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from sealway.cli.evidence import A_SECOND, BURST, Witness
 from sealway.cli.questions import Question
+from sealway.cli.serving import NOTHING, Disclosed
 from sealway.cli.timing import AS_SPECIFIED, Timing
 from sealway.errors import LocalMisuse, Replayed
 from sealway.protocol.events import Missing, Silent
@@ -69,11 +71,14 @@ def test_pauses_that_were_not_chosen_are_those_of_the_specification() -> None:
 
 
 def test_chosen_pauses_become_policy() -> None:
-    timing = Timing(reoffer_after=2.0, receipt_after=1.5, report_after=8.0, max_silence=4.0, command_age=3.0)
+    timing = Timing(
+        reoffer_after=2.0, receipt_after=1.5, report_after=8.0, max_silence=4.0, command_age=3.0, anew_after=6.0
+    )
     policy = timing.policy()
     assert (policy.reoffer_after_ms, policy.ack_after_ms, policy.ack_delay_ms) == (2_000, 1_500, 1_500)
     assert (policy.missing_after_ms, policy.unacknowledged_after_ms) == (8_000, 8_000)
     assert timing.silence == timedelta(seconds=4)
+    assert policy.anew_after_ms == 6_000
     assert timing.oldest_command(timedelta(minutes=5)) == timedelta(seconds=3)
 
 
@@ -84,3 +89,12 @@ def test_a_command_can_say_how_fresh_it_must_be() -> None:
     for wrong in (0, -1, 1e9, "soon"):
         with pytest.raises(LocalMisuse):
             Question.parse(json.dumps(line | {"max_age_s": wrong}).encode())
+
+
+def test_what_carriers_may_see_is_chosen_and_checked() -> None:
+    assert NOTHING.claims() is None
+    claims = Disclosed("heating", "floor 3", 60.0).claims()
+    assert claims is not None and (claims.topic, claims.tag) == ("heating", "floor 3")
+    assert claims.expires is not None and abs(claims.expires - time.time() - 60) < 5
+    with pytest.raises(LocalMisuse):
+        Disclosed("x" * 200).check()

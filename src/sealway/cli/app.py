@@ -14,7 +14,7 @@ from sealway.cli.logs import Format, Level
 from sealway.cli.membership import EnrolmentFile, Fingerprint, MemberName, add_grants, take_step
 from sealway.cli.messages import say, show_fields, show_json
 from sealway.cli.options import AsJson, Evidence, KeyFile, LogFile, LogFormat, LogLevel, State, To, Verbose
-from sealway.cli.timing import MaxSilence, ReceiptAfter, ReofferAfter, ReportAfter, Timing
+from sealway.cli.timing import AnewAfter, MaxSilence, ReceiptAfter, ReofferAfter, ReportAfter, Timing
 
 app_group = options.group("an application: opens what devices send, commands them")
 
@@ -49,6 +49,7 @@ def watch(
     ] = None,
     answers: Annotated[Path | None, typer.Option(metavar="FILE", help="where the answers go as well")] = None,
     reoffer_after: ReofferAfter = None,
+    anew_after: AnewAfter = None,
     receipt_after: ReceiptAfter = None,
     report_after: ReportAfter = None,
     max_silence: MaxSilence = None,
@@ -66,7 +67,7 @@ def watch(
 
     plan = WatchPlan(
         received=received, requests=requests, answers=answers, verbose=verbose, evidence=evidence or verbose,
-        timing=Timing(reoffer_after, receipt_after, report_after, max_silence),
+        timing=Timing(reoffer_after, receipt_after, report_after, max_silence, anew_after=anew_after),
     )  # fmt: skip
     enrolled = home_of(state, "app").open(options.passphrase(key_file))
     log_as_told(log_file, log_level, log_format, verbose=verbose)

@@ -13,7 +13,7 @@ from sealway.cli.logs import Format, Level
 from sealway.cli.membership import EnrolmentFile, Fingerprint, MemberName, take_step
 from sealway.cli.messages import say, show_fields, show_json
 from sealway.cli.options import AsJson, Evidence, KeyFile, LogFile, LogFormat, LogLevel, State, To, Verbose
-from sealway.cli.timing import CommandAge, MaxSilence, ReceiptAfter, ReofferAfter, ReportAfter, Timing
+from sealway.cli.timing import AnewAfter, CommandAge, MaxSilence, ReceiptAfter, ReofferAfter, ReportAfter, Timing
 from sealway.errors import LocalMisuse
 
 if TYPE_CHECKING:
@@ -94,7 +94,13 @@ def serve(
     ] = None,
     deal: Annotated[str, typer.Option(metavar="K/N", help="of the input, take rows K, K+N, …")] = "0/1",
     no_sensor: Annotated[bool, typer.Option("--no-sensor", help="send nothing, only execute commands")] = False,
+    topic: Annotated[str | None, typer.Option(help="show this to carriers, as what the readings are about")] = None,
+    tag: Annotated[str | None, typer.Option(help="show this to carriers")] = None,
+    expire_after: Annotated[
+        float | None, typer.Option(min=1, max=86_400 * 365, help="seconds; tell carriers that a reading is void then")
+    ] = None,
     reoffer_after: ReofferAfter = None,
+    anew_after: AnewAfter = None,
     receipt_after: ReceiptAfter = None,
     report_after: ReportAfter = None,
     max_silence: MaxSilence = None,
@@ -114,7 +120,7 @@ def serve(
     from sealway.cli.home import home_of
     from sealway.cli.rows import Deal
     from sealway.cli.running import log_as_told, run_until_stopped
-    from sealway.cli.serving import Plan, serve_forever
+    from sealway.cli.serving import Disclosed, Plan, serve_forever
 
     gone = options.overruled(context, "interval", "rate") | options.overruled(context, "input_file", "no_sensor")
     interval, rate = (None if "interval" in gone else interval), (None if "rate" in gone else rate)
@@ -125,8 +131,8 @@ def serve(
         to=options.name_of(to, "--to", "application"), path=options.path_of(path),
         interval_s=1 / rate if rate is not None else interval, count=count, source=_source(input_file, form, no_sensor),
         deal=options.parsed(Deal.parse, deal, "--deal"), sensor=not no_sensor, verbose=verbose,
-        evidence=evidence or verbose,
-        timing=Timing(reoffer_after, receipt_after, report_after, max_silence, command_age),
+        evidence=evidence or verbose, disclosed=Disclosed(topic, tag, expire_after),
+        timing=Timing(reoffer_after, receipt_after, report_after, max_silence, command_age, anew_after),
     )  # fmt: skip
     enrolled = home_of(state, "device").open(options.passphrase(key_file))
     log_as_told(log_file, log_level, log_format, verbose=verbose)

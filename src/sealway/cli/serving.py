@@ -12,6 +12,7 @@ import json
 import math
 import re
 import threading
+import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -28,12 +29,13 @@ from sealway.cli.sending import open_device
 from sealway.cli.sensor import Sensor
 from sealway.cli.status import SENT_MARK, device_status
 from sealway.cli.timing import AS_SPECIFIED, Timing
-from sealway.errors import LocalMisuse, SealwayError, TooLarge
+from sealway.errors import LocalMisuse, Malformed, SealwayError, TooLarge
 from sealway.home.home import Enrolled
 from sealway.sdk.device import Device
 from sealway.sdk.executor import DEFAULT_MAX_AGE
 from sealway.sdk.patience import patiently
 from sealway.wire.address import Name
+from sealway.wire.header import Claims
 from sealway.wire.message import FirstIdentity, Message
 
 LIVE_INTERVAL_S: Final = 1.0
@@ -44,13 +46,40 @@ _SECONDS: Final = re.compile(rb"[0-9]{1,5}(\.[0-9]{1,6})?")
 _READ_AHEAD: Final = 64
 
 
+@dataclass(frozen=True, slots=True)
+class Disclosed:
+    """What carriers may see of each reading, authenticated; ``expire_after`` in seconds."""
+
+    topic: str | None = None
+    tag: str | None = None
+    expire_after: float | None = None
+
+    def check(self) -> None:
+        """Return if it can be disclosed. Raises LocalMisuse."""
+        try:
+            self.claims()
+        except Malformed as error:
+            raise LocalMisuse(f"--topic, --tag: {error.message}") from None
+
+    def claims(self) -> Claims | None:
+        """Return it as of now; None if there is nothing."""
+        if self == NOTHING:
+            return None
+        expires = int(time.time() + self.expire_after) if self.expire_after is not None else None
+        return Claims(self.topic, self.tag, expires)
+
+
+NOTHING: Final = Disclosed()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a device is to send.
 
     Fields: ``to`` and ``path`` where; ``interval_s`` seconds between readings, None for the default; ``count`` how many
     in all, None for no end; ``source`` the rows of an input, None for live readings; ``deal`` which of them; ``sensor``
-    False to send nothing; ``verbose`` tell of every message; ``evidence`` tell of each refusal and each report.
+    False to send nothing; ``verbose`` tell of every message; ``evidence`` tell of each refusal and each report;
+    ``disclosed`` what carriers may see.
     """
 
     to: Name
@@ -63,6 +92,7 @@ class Plan:
     verbose: bool = False
     evidence: bool = False
     timing: Timing = AS_SPECIFIED
+    disclosed: Disclosed = NOTHING
 
     @property
     def mark(self) -> str:
@@ -81,6 +111,7 @@ class Plan:
 
 async def serve_forever(state: Path, enrolled: Enrolled, plan: Plan) -> None:
     """Send what is planned and execute commands until cancelled. Raises StateLost, LocalMisuse, TooLarge."""
+    plan.disclosed.check()
     device = open_device(state, enrolled, plan.timing)
     pace = Pace(plan.default_interval_s)
     Commands(device, pace, state).register(plan.timing.oldest_command(DEFAULT_MAX_AGE))
@@ -184,7 +215,16 @@ class Stream:
         mark = (plan.mark, self._sent + 1)
         device = self._device
         try:
-            send = partial(device.send, plan.to, plan.path, payload, query=query, mark=mark, within=timedelta(0))
+            send = partial(
+                device.send,
+                plan.to,
+                plan.path,
+                payload,
+                query=query,
+                mark=mark,
+                within=timedelta(0),
+                claims=plan.disclosed.claims(),
+            )
             identity = await patiently(send, "sent")
         except TooLarge as error:
             raise LocalMisuse(f"row {row} is too large: {error.message}") from None

@@ -18,6 +18,10 @@ ReofferAfter: TypeAlias = Annotated[
     float | None,
     typer.Option(min=0.1, max=_DAY_S, help="seconds until what is not acknowledged is offered again; doubles; 15"),
 ]
+AnewAfter: TypeAlias = Annotated[
+    float | None,
+    typer.Option(min=0.1, max=_DAY_S, help="seconds until a session that is not answered is begun anew; doubles; 3600"),
+]
 ReceiptAfter: TypeAlias = Annotated[
     float | None, typer.Option(min=0.1, max=_DAY_S, help="seconds until what came is acknowledged at the latest; a day")
 ]
@@ -43,6 +47,7 @@ class Timing:
     report_after: float | None = None
     max_silence: float | None = None
     command_age: float | None = None
+    anew_after: float | None = None
 
     def policy(self) -> Policy:
         """Return the policy of an endpoint with these pauses."""
@@ -51,6 +56,8 @@ class Timing:
         policy = DEFAULT_POLICY
         if self.reoffer_after is not None:
             policy = replace(policy, reoffer_after_ms=_ms(self.reoffer_after))
+        if self.anew_after is not None:
+            policy = replace(policy, anew_after_ms=_ms(self.anew_after))
         if self.receipt_after is not None:
             after = _ms(self.receipt_after)
             policy = replace(policy, ack_after_ms=after, ack_delay_ms=min(policy.ack_delay_ms, after))

@@ -55,6 +55,10 @@ class Policy:
     """Time after which an envelope that a hop took, and no receipt covers, is offered again; doubles each time."""
     longest_reoffer_ms: int = HOUR_MS
     """Where that doubling ends."""
+    anew_after_ms: int = HOUR_MS
+    """How long a hop has had a start before it is tried anew; doubles with each try."""
+    longest_anew_ms: int = DAY_MS
+    """Where that doubling ends."""
     held_for_ms: int = 7 * DAY_MS
     """How long keys of older epochs, closed sessions and their identifiers are remembered."""
     freshness_references: int = 4_096

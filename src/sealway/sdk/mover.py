@@ -12,7 +12,7 @@ import logging
 from typing import Any
 
 from sealway.errors import LocalMisuse, SealwayError
-from sealway.protocol.policy import DAY_MS, HOUR_MS, Policy
+from sealway.protocol.policy import HOUR_MS, Policy
 from sealway.sdk.clock import Clock
 from sealway.sdk.engine import Engine
 from sealway.sdk.links import Links
@@ -21,9 +21,6 @@ from sealway.wire.message import CODE_EMPTY, Message
 
 log = logging.getLogger(__name__)
 
-FIRST_ANEW_MS = HOUR_MS
-"""How long a hop has had a start before it is tried anew; doubles with each try."""
-LONGEST_ANEW_MS = DAY_MS
 FIRST_PAUSE_MS = 2_000
 LONGEST_PAUSE_MS = HOUR_MS
 CONTACTS = 3
@@ -71,7 +68,7 @@ class Mover:
             h.session.peer == peer and h.session.start is not None and h.leaving is Leaving.DONE
             for h in self._sessions.all()
         )
-        return min(FIRST_ANEW_MS << tried, LONGEST_ANEW_MS)
+        return min(self._policy.anew_after_ms << tried, self._policy.longest_anew_ms)
 
     def _is_unheard(self, held: Held, now_ms: int) -> bool:
         """Something has been offered for ``held_for`` and three contacts, and no receipt covers it."""

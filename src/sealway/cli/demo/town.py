@@ -48,29 +48,44 @@ class Town:
     gateway_port: int
 
 
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """A member that is to be enrolled: the hub that it will use, and further options of ``owner enroll``."""
+
+    member: Member
+    hub: str
+    options: tuple[str, ...] = ()
+
+
 async def found(options: Options) -> Town:
     """Make and enrol everyone. Raises TransportFailed if a command fails."""
     base = options.directory
-    hub_port, gateway_port = _free_port(socket.SOCK_STREAM), _free_port(socket.SOCK_DGRAM)
-    hub, gateway = _member(base, "hub", "hub", "hub"), _member(base, "gateway", "gateway", "gateway")
-    application = _member(base, "application", "app", "app")
-    devices = tuple(_member(base, "device", f"device-{k + 1}", "device") for k in range(options.devices))
+    hub_port, gateway_port = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_DGRAM)
+    hub, gateway = member_of(base, "hub", "hub", "hub"), member_of(base, "gateway", "gateway", "gateway")
+    application = member_of(base, "application", "app", "app")
+    devices = tuple(member_of(base, "device", f"device-{k + 1}", "device") for k in range(options.devices))
     town = Town(hub, gateway, application, devices, hub_port, gateway_port)
-    owner = base / "owner"
-    _write_passphrase(owner / "passphrase")
-    await run("owner", "init", "--state", str(owner), "--domain", DOMAIN, *_unlock(owner))
-    made = await run_json("owner", "list", "--state", str(owner), "--json")
-    limit = asyncio.Semaphore(os.cpu_count() or 2)
-    everyone = (hub, gateway, application, *devices)
-    await asyncio.gather(*(_request(member, limit) for member in everyone))
-    for member in everyone:  # the owner's ledger is written by one command at a time
-        await run(*_enrolment(owner, member, town))
-    await asyncio.gather(*(_join(owner, member, str(made["fingerprint"]), limit) for member in everyone))
+    everyone = [
+        Joining(m, f"https://{HOST}:{hub_port}", _words(m, town)) for m in (hub, gateway, application, *devices)
+    ]
+    await settle(base, DOMAIN, everyone, asyncio.Semaphore(os.cpu_count() or 2))
     return town
 
 
+async def settle(base: Path, domain: str, everyone: list[Joining], limit: asyncio.Semaphore) -> None:
+    """Make an owner and enrol its members, some at a time. Raises TransportFailed if a command fails."""
+    owner = base / "owner"
+    write_passphrase(owner / "passphrase")
+    await run("owner", "init", "--state", str(owner), "--domain", domain, *_unlock(owner))
+    made = await run_json("owner", "list", "--state", str(owner), "--json")
+    await asyncio.gather(*(_request(joining.member, limit) for joining in everyone))
+    for joining in everyone:  # the owner's ledger is written by one command at a time
+        await run(*_enrolment(owner, joining))
+    await asyncio.gather(*(_join(owner, joining.member, str(made["fingerprint"]), limit) for joining in everyone))
+
+
 async def _request(member: Member, limit: asyncio.Semaphore) -> None:
-    _write_passphrase(member.key_file)
+    write_passphrase(member.key_file)
     async with limit:
         await run(
             member.command, "init", "--state", str(member.directory), "--name", member.name, *_unlock(member.directory)
@@ -86,40 +101,48 @@ async def _join(owner: Path, member: Member, fingerprint: str, limit: asyncio.Se
         )  # fmt: skip
 
 
-def _enrolment(owner: Path, member: Member, town: Town) -> list[str]:
+def _enrolment(owner: Path, joining: Joining) -> list[str]:
+    member = joining.member
     command = ["owner", "enroll", "--state", str(owner), "--request", str(member.directory / "request.csr")]
-    command += ["--name", member.name, "--hub", f"https://{HOST}:{town.hub_port}", *_unlock(owner)]
-    if member.command == "hub":
-        command += ["--ip", HOST]
-    if member.command == "device":
-        command += ["--gateway-name", town.gateway.name, "--gateway", f"coap://{HOST}:{town.gateway_port}"]
-        command += ["--peer", town.application.name]
-    if member.command == "app":
-        command += [word for device in town.devices for word in ("--peer", device.name)]
-        command += [word for scope in SCOPES for word in ("--grant-scope", scope)]
+    command += ["--name", member.name, "--hub", joining.hub, *_unlock(owner), *joining.options]
     return [*command, "--out", str(_enrolment_file(owner, member))]
+
+
+def _words(member: Member, town: Town) -> tuple[str, ...]:
+    if member.command == "hub":
+        return ("--ip", HOST)
+    if member.command == "device":
+        gateway = f"coap://{HOST}:{town.gateway_port}"
+        return ("--gateway-name", town.gateway.name, "--gateway", gateway, "--peer", town.application.name)
+    if member.command == "app":
+        peers = (word for device in town.devices for word in ("--peer", device.name))
+        return (*peers, *(word for scope in SCOPES for word in ("--grant-scope", scope)))
+    return ()
 
 
 def _enrolment_file(owner: Path, member: Member) -> Path:
     return owner / f"{Name.parse(member.name).label}.enrolment"
 
 
-def _member(base: Path, role: str, label: str, command: str) -> Member:
-    return Member(str(Name(DOMAIN, role, label)), command, base / label)
+def member_of(base: Path, role: str, label: str, command: str, *, domain: str = DOMAIN) -> Member:
+    """Return a member with a directory of its own."""
+    return Member(str(Name(domain, role, label)), command, base / label)
 
 
 def _unlock(directory: Path) -> list[str]:
     return ["--key-file", str(directory / "passphrase")]
 
 
-def _write_passphrase(path: Path) -> None:
+def write_passphrase(path: Path) -> None:
+    """Draw a passphrase into a new file that only this user can read."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_urlsafe(24))
 
 
-def _free_port(kind: socket.SocketKind) -> int:
+def free_port(kind: socket.SocketKind) -> int:
+    """Return a port that nobody uses at this moment."""
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
