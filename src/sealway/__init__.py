@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from sealway.home.hop import HopIdentity
     from sealway.protocol.events import Event, ForkSuspected, Missing, Silent, Unacknowledged
     from sealway.sdk.application import Application
+    from sealway.sdk.backlog import Unread
     from sealway.sdk.device import Device
     from sealway.sdk.inbox import Received
     from sealway.sdk.owner.owner import Issued, Owner
@@ -61,6 +62,7 @@ _WHERE: Final = {
     "home.hop": ("HopIdentity",),
     "protocol.events": ("Event", "ForkSuspected", "Missing", "Silent", "Unacknowledged"),
     "sdk.application": ("Application",),
+    "sdk.backlog": ("Unread",),
     "sdk.device": ("Device",),
     "sdk.inbox": ("Received",),
     "sdk.owner.owner": ("Issued", "Owner"),
@@ -115,6 +117,7 @@ __all__ = [
     "TooLarge",
     "TransportFailed",
     "Unacknowledged",
+    "Unread",
 ]
 
 

@@ -23,7 +23,9 @@ from sealway import (
     NotAuthorized,
     Received,
     TransportFailed,
+    Unread,
 )
+from sealway.sdk import backlog
 from sealway.sdk.reading import MOST_IN_HAND
 from tests.sdk.small_town import METER, OPS, OTHER, SECRET, SmallTown, until
 
@@ -207,6 +209,31 @@ async def test_what_was_not_acknowledged_goes_on_at_the_next_opening(town: Small
     town.hub.away = False
     async with both(town) as (_, building):
         assert await take(building, 3) == [b"1", b"2", b"3"]
+
+
+async def test_what_nobody_reads_is_bounded_and_not_lost(town: SmallTown, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog, "MOST_MESSAGES", 20)
+    monkeypatch.setattr(backlog, "_EVERY", 1)
+    monkeypatch.setattr(backlog, "_LOOK_S", 0.01)
+    async with both(town) as (meter, building):
+        for number in range(200):
+            await meter.send(OPS, "readings", b"%d" % number)
+            await asyncio.sleep(0)
+        happened = await building.happenings()
+        assert isinstance(happened, Unread)
+        assert (happened.peer, happened.messages >= 20, happened.bytes > 0) == (OPS, True, True)
+        for number in range(200, 300):
+            await meter.send(OPS, "readings", b"%d" % number)
+        await asyncio.sleep(0.3)
+        assert building.endpoint.store.read_now(lambda c: c.execute("SELECT count(*) FROM inbox").fetchone()[0]) <= 220
+        assert await take(building, 300) == [b"%d" % number for number in range(300)]
+
+
+async def test_closing_twice_waits_for_the_first(town: SmallTown) -> None:
+    async with town.meter() as meter:
+        await asyncio.gather(meter.close(), meter.close())
+        async with town.meter():
+            pass
 
 
 async def test_events_are_typed_and_the_newest_are_kept(town: SmallTown) -> None:

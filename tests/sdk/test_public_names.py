@@ -59,6 +59,7 @@ NAMES = [
     "TooLarge",
     "TransportFailed",
     "Unacknowledged",
+    "Unread",
 ]
 MEMBERS = {
     "Application": "accept add_grant answer ask batches close events happenings introduce messages name next_event"

@@ -32,7 +32,11 @@ DEFAULT_MAX_AGE = timedelta(minutes=5)
 
 
 class Application(Role):
-    """One application: an asynchronous context, made by ``open``."""
+    """One application: an asynchronous context, made by ``open``.
+
+    What is sent to it has to be read (``messages``, ``batches``). What is not read waits in its state; above 100 000
+    messages or 256 MiB it reports ``Unread`` and collects nothing more, not even answers, until it is.
+    """
 
     _command: ClassVar[str] = "app"
 

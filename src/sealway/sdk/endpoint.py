@@ -31,6 +31,7 @@ from sealway.errors import (
 )
 from sealway.protocol.events import Event
 from sealway.protocol.policy import DEFAULT_POLICY, Policy
+from sealway.sdk.backlog import Backlog, Unread
 from sealway.sdk.clock import Clock, SystemClock
 from sealway.sdk.directory import Directory
 from sealway.sdk.engine import Engine
@@ -126,12 +127,13 @@ class Endpoint:
         self.intake = Intake(self.sessions, self.links, self.engine, self.journal, self.evidence)
         self.upkeep = Upkeep(self.sessions, self.prekeys, self.journal, clock, policy, self._happened)
         self.events = Happenings()
+        self.backlog = Backlog(self.store, self._unread)
         self.on_event: Callable[[Event], None] | None = None
         self.on_failure: Callable[[BaseException], None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._failed: BaseException | None = None
         self._hop_failed = False
-        self._closing = False
+        self._closing: asyncio.Task[None] | None = None
 
     def _load(self, connection: sqlite3.Connection) -> None:
         try:
@@ -182,11 +184,11 @@ class Endpoint:
     async def close(self) -> None:
         """Stop, make durable what is noted, and give the directory free; whoever waits here gets Closed.
 
-        A cancellation is raised after that. Calls after the first have no effect.
+        A cancellation is raised after that. Calls after the first only wait for it.
         """
-        if not self._closing:
-            self._closing = True
-            await to_the_end(self._close())
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(), name="close")
+        await to_the_end(self._closing)
 
     async def _close(self) -> None:
         if self._failed is None:
@@ -328,10 +330,11 @@ class Endpoint:
 
     # receiving -------------------------------------------------------------------------------------------------
     async def _collect_forever(self) -> None:
-        mailbox = self.member.mailbox.mailbox
+        mailbox, came = self.member.mailbox.mailbox, 0
         while True:
             try:
                 await self.publisher.published()
+                await self.backlog.room(came)
                 collected = await self.carrier.collect([mailbox], wait=POLL_S)
             except SealwayError as error:
                 log.warning("nothing could be collected: %s", error)
@@ -340,6 +343,7 @@ class Endpoint:
                 await asyncio.sleep(PAUSE_S)
                 continue
             self._hop_answers()
+            came = len(collected)
             settled = await self.intake.open_all(collected)
             await self.mover.move_gone()
             await self.journal.commit()
@@ -371,6 +375,10 @@ class Endpoint:
             await self.publisher.look()
             await self.mover.look()
             await asyncio.sleep(TICK_S)
+
+    def _unread(self, messages: int, size: int) -> None:
+        log.warning("%d messages are unread here: nothing is collected until they are", messages)
+        self._happened(Unread(str(self.member.name), b"", messages, size))
 
     def _happened(self, event: Event) -> None:
         self.journal.count(f"event_{type(event).__name__}")

@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 
-async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+async def to_the_end(work: Coroutine[Any, Any, None] | asyncio.Task[None]) -> None:
     """Run ``work`` to its end; a cancellation in the meantime is raised after that. Raises what ``work`` raises."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
