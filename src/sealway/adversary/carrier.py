@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A hostile hop as a carrier: what an endpoint, or a gateway, takes for its next hop, before the real one.
 
-It is a position like those in positions/, for whoever runs in the same process: memory tests, or a gateway of one's own.
+It is a position like those in positions/, for what runs in the same process: a test in memory, or a gateway of one's
+own.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class HostileCarrier:
         end = loop.time() + wait
         while True:
             left = end - loop.time()
-            await self._bring(mailboxes, min(LOOK_S, max(0.0, left)), most)
+            is_ready = any(self._boxes.has_news(mailbox) for mailbox in mailboxes)
+            await self._bring(mailboxes, 0.0 if is_ready else min(LOOK_S, max(0.0, left)), most)
             rows = self._boxes.ready(mailboxes, most)
             if rows or left <= 0:
                 self._boxes.handed_out(rows)
