@@ -14,10 +14,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import deposits, durable, sealing, starting
+from bench import deposits, durable, files, sealing, starting
 from bench.measure import LEAST_ROUNDS, Result, Subject, measure
 
-SUBJECTS: tuple[Subject, ...] = (*sealing.SUBJECTS, *starting.SUBJECTS, *durable.SUBJECTS, *deposits.SUBJECTS)
+SUBJECTS: tuple[Subject, ...] = (
+    *sealing.SUBJECTS,
+    *starting.SUBJECTS,
+    *durable.SUBJECTS,
+    *deposits.SUBJECTS,
+    *files.SUBJECTS,
+)
 RESULTS = Path(__file__).with_name("results.json")
 _LINE = "{:<37} {:>12} {:>12} {:>7} {:>15} {:>8}  {}"
 

@@ -92,7 +92,7 @@ async def seal_file(
     ):
         held = await _session(endpoint, to, introduction, within)
         preface, key = await _sealed_key(endpoint, held, chunk)
-        size = await aside(lambda stopped: _seal_content(content, output, preface, key, stopped))
+        size = await aside(lambda stopped: seal_content(content, output, preface, key, stopped))
     return SealedFile(to, size)
 
 
@@ -132,7 +132,7 @@ async def open_file(
         if sender is not None and waiting.peer != str(sender):
             raise NotTrusted(f"the file was sealed by {waiting.peer}, not by {sender}")
         opener = ChunkOpener(waiting.key, preface, commitment)
-        size = await aside(lambda stopped: _open_content(content, output, opener, stopped))
+        size = await aside(lambda stopped: open_content(content, output, opener, stopped))
     endpoint.engine.files.done(waiting)
     await endpoint.journal.commit()
     return OpenedFile(Name.parse(waiting.peer), size)
@@ -190,7 +190,8 @@ def _own_introduction(endpoint: Endpoint, held: Held) -> Introduction | None:
     return Introduction(own.proven.encoded, endpoint.member.credential.chain)
 
 
-def _seal_content(content: Input, output: Output, preface: Preface, key: FileKey, stopped: Stopped) -> int:
+def seal_content(content: Input, output: Output, preface: Preface, key: FileKey, stopped: Stopped) -> int:
+    """Write a sealed file; return how many bytes of content it has. Raises LocalMisuse, BrokenPipeError, Abandoned."""
     sealer, size = ChunkSealer(key, preface), 0
     output.write(preface.encode() + item(sealer.commitment))
     for piece, last in pieces(content.read, key.chunk, stopped):
@@ -244,7 +245,13 @@ async def _open_envelope(endpoint: Endpoint, preface: Preface) -> None:
     endpoint.engine.open(held, envelope)
 
 
-def _open_content(content: Input, output: Output, opener: ChunkOpener, stopped: Stopped) -> int:
+def open_content(content: Input, output: Output, opener: ChunkOpener, stopped: Stopped) -> int:
+    """Write the content of a sealed file of which the commitment was read last; return how many bytes it has.
+
+    Raises:
+        NotAuthentic, Malformed, TooLarge: the file was altered or cut short.
+        LocalMisuse, BrokenPipeError, Abandoned: it cannot be read or written to its end.
+    """
     try:
         chunk: bytes | None = required_item(content.read, opener.longest, "the content")
         while chunk is not None:
