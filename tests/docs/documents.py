@@ -19,7 +19,7 @@ _HEADING = re.compile(r"^#{1,6} +(.+?)\s*$", re.MULTILINE)
 def pages() -> list[Path]:
     """Every page that readers are pointed to."""
     found = [ROOT / name for name in TOP_PAGES]
-    for folder in ("docs", "spec"):
+    for folder in ("docs", "spec", "deploy"):
         found += sorted((ROOT / folder).rglob("*.md"))
     return found
 
