@@ -85,11 +85,18 @@ def test_after_a_power_cut_everything_goes_on(story: tuple[int, list[Op]], tmp_p
         for how in HOW:
             directory = tmp_path / f"{moment}-{how}"
             disk.write_to(directory, how, random.Random(moment))
-            asyncio.run(play(directory, now))
-            _check(directory)
+            _go_on_from(directory, now)
             shutil.rmtree(directory)
             tried += 1
     assert tried >= len(HOW) * min(MOMENTS, 10)
+
+
+def _go_on_from(directory: Path, now: int) -> None:
+    try:
+        asyncio.run(play(directory, now))
+        _check(directory)
+    except AssertionError as failure:
+        raise AssertionError(f"after a power cut at {directory.name}") from failure
 
 
 def test_a_disk_that_lies_is_found_out(story: tuple[int, list[Op]], tmp_path: Path) -> None:
