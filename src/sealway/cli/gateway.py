@@ -10,7 +10,7 @@ import typer
 
 from sealway.cli import options
 from sealway.cli.logs import Format, Level
-from sealway.cli.membership import EnrolmentFile, Fingerprint, MemberName, take_step
+from sealway.cli.membership import add_init
 from sealway.cli.messages import show_fields, show_json
 from sealway.cli.options import AsJson, KeyFile, LogFormat, LogLevel, State, StateLogFile
 
@@ -22,16 +22,7 @@ _MOST_HOURS: Final = 24 * 3_660
 _GIBIBYTE: Final = 1 << 30
 
 
-@gateway_group.command("init")
-def init(
-    state: State,
-    name: MemberName = None,
-    enrolment: EnrolmentFile = None,
-    fingerprint: Fingerprint = None,
-    key_file: KeyFile = None,
-) -> None:
-    """Make a gateway's key and request, then take the owner's answer."""
-    take_step("gateway", state, name, enrolment, fingerprint, key_file)
+add_init(gateway_group, "gateway", "a gateway's key")
 
 
 @gateway_group.command("run")

@@ -10,7 +10,7 @@ import typer
 
 from sealway.cli import options
 from sealway.cli.logs import Format, Level
-from sealway.cli.membership import EnrolmentFile, Fingerprint, MemberName, take_step
+from sealway.cli.membership import add_init
 from sealway.cli.messages import show_fields, show_json
 from sealway.cli.options import AsJson, KeyFile, LogFormat, LogLevel, State, StateLogFile
 
@@ -24,16 +24,7 @@ _MOST_HOURS: Final = 24 * 3_660
 _GIBIBYTE: Final = 1 << 30
 
 
-@hub_group.command("init")
-def init(
-    state: State,
-    name: MemberName = None,
-    enrolment: EnrolmentFile = None,
-    fingerprint: Fingerprint = None,
-    key_file: KeyFile = None,
-) -> None:
-    """Make a hub's key and request, then take the owner's answer."""
-    take_step("hub", state, name, enrolment, fingerprint, key_file)
+add_init(hub_group, "hub", "a hub's key")
 
 
 @hub_group.command("run")

@@ -12,6 +12,7 @@ import typer
 from sealway.cli import options
 from sealway.cli.files import read_file
 from sealway.cli.messages import next_command, say
+from sealway.cli.options import KeyFile, State
 from sealway.errors import LocalMisuse
 
 MemberName: TypeAlias = Annotated[
@@ -33,6 +34,26 @@ Fingerprint: TypeAlias = Annotated[
         "--fingerprint", metavar="HEX", help="of the root document, as the owner shows it; else it is trusted"
     ),
 ]
+
+
+def add_init(group: typer.Typer, command: str, keys: str) -> None:
+    """Give a group its ``init``: the same two phases for every role.
+
+    Args:
+        command: the group's name.
+        keys: what is made in the first phase, as "a gateway's key".
+    """
+
+    def init(
+        state: State,
+        name: MemberName = None,
+        enrolment: EnrolmentFile = None,
+        fingerprint: Fingerprint = None,
+        key_file: KeyFile = None,
+    ) -> None:
+        take_step(command, state, name, enrolment, fingerprint, key_file)
+
+    group.command("init", help=f"Make {keys} and request, then take the owner's answer.")(init)
 
 
 def take_step(
@@ -86,4 +107,10 @@ def _enrol(command: str, state: Path, file: Path, fingerprint: str | None, key_f
     next_command("here", f"sealway {command} {_RUN[command]} --state {quote(str(state))}")
 
 
-_RUN = {"hub": "run", "gateway": "run", "device": "serve --to NAME", "app": "watch --received FILE.jsonl"}
+_RUN = {
+    "hub": "run",
+    "gateway": "run",
+    "adversary": "run --between http",
+    "device": "serve --to NAME",
+    "app": "watch --received FILE.jsonl",
+}
