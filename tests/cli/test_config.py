@@ -19,6 +19,7 @@ from sealway.cli.config.file import MOST_BYTES, check_tables, read_settings
 from sealway.cli.config.groups import GROUPS
 from sealway.cli.config.schema import json_schema
 from sealway.cli.config.settings import Setting, settings_of
+from sealway.cli.demo.process import _environment
 from sealway.errors import LocalMisuse
 from sealway.gateway import limits as gateway_limits
 from sealway.gateway.gateway import GatewayConfig
@@ -309,6 +310,12 @@ def test_of_two_that_exclude_each_other_the_stronger_source_wins(
     assert "--interval and --rate say the same" in call(*serve, "--rate", 4, "--interval", 1).expect(2).err
     both = settings_file(tmp_path, f"[device]\n{text}rate = 4\n")
     assert "--interval and --rate say the same" in call(*serve[:1], both, *serve[2:]).expect(2).err
+
+
+def test_the_demo_is_not_touched_by_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SEALWAY_CONFIG", "SEALWAY_HUB_RUN_HOST", "SEALWAY_PASSPHRASE", "SEALWAY_TRACEBACK"):
+        monkeypatch.setenv(name, "0")
+    assert {name for name in _environment() if name.startswith("SEALWAY_")} == {"SEALWAY_TRACEBACK"}
 
 
 # what is set ------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any
 from sealway.errors import TransportFailed
 
 SEALWAY = (sys.executable, "-m", "sealway")
+TRACEBACK = "SEALWAY_TRACEBACK"
 READY_S = 60.0
 STOP_S = 15.0
 
@@ -60,7 +61,7 @@ class RoleProcess:
         self._ready = False
         with self._stdout.open("ab") as out, (self.directory / "stderr.log").open("ab") as err:
             self._process = await asyncio.create_subprocess_exec(
-                *SEALWAY, *self._arguments, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=err
+                *SEALWAY, *self._arguments, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=err, env=_environment()
             )
 
     def events(self) -> list[dict[str, Any]]:
@@ -126,6 +127,11 @@ class RoleProcess:
         return await run_json(command, "status", "--state", str(self.directory), "--json")
 
 
+def _environment() -> dict[str, str]:
+    """Leave out the settings of this user: they are for other processes than the demo's."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("SEALWAY_") or name == TRACEBACK}
+
+
 def _event(line: bytes) -> dict[str, Any]:
     try:
         value = json.loads(line)
@@ -146,6 +152,7 @@ async def run(*arguments: str) -> bytes:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env=_environment(),
     )
     out, err = await process.communicate()
     if process.returncode != 0:
