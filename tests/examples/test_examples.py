@@ -119,6 +119,20 @@ def test_files_and_pipes(tmp_path: Path) -> None:
     assert run("files_and_pipes.py", "open", base / "building", given=sealed) == plain
 
 
+def test_the_python_of_the_readme_is_right(tmp_path: Path) -> None:
+    """Each block is a module that the type checker accepts, strictly: every name and argument in it exists."""
+    blocks = code_blocks((ROOT / "README.md").read_text(), "python")
+    files = [tmp_path / f"block_{number}.py" for number in range(len(blocks))]
+    for file, block in zip(files, blocks, strict=True):
+        file.write_text(block)
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file", ROOT / "pyproject.toml", *files],
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stdout
+    assert len(blocks) >= 3
+
+
 def test_they_are_short() -> None:
     lengths = {path.name: len(path.read_text().splitlines()) for path in EXAMPLES.glob("*.py")}
     assert lengths.keys() == {"application.py", "device.py", "files_and_pipes.py", "gateway.py", "owner.py"}
