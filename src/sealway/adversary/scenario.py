@@ -93,6 +93,11 @@ def parse_scenario(text: str, name: str = "scenario") -> Scenario:
     )
 
 
+def act_of(row: Any) -> Act:
+    """Return one act from what stands in one table of a scenario. Raises LocalMisuse, which names the key."""
+    return _act(row, "")
+
+
 def _act(row: Any, where: str) -> Act:
     if not isinstance(row, dict):
         raise LocalMisuse(f"{where}a table expected")
@@ -101,7 +106,7 @@ def _act(row: Any, where: str) -> Act:
     attack = attack_named(wanted)
     if attack is None:
         raise LocalMisuse(
-            f"{where}attack: there is no {wanted!r}", hint="`sealway adversary attacks` lists what there is"
+            f"{where}attack: there is no {wanted!r}", hint="`sealway adversary list` shows what there is"
         )
     parameters = row.get("parameters", {})
     if not isinstance(parameters, dict):

@@ -16,6 +16,7 @@ import typer
 from typer.exceptions import TyperException
 
 from sealway.cli import messages
+from sealway.cli.adversary import adversary_group
 from sealway.cli.config.command import VARIABLE, config_group, load
 from sealway.cli.config.groups import GROUPS
 from sealway.cli.config.settings import PREFIX
@@ -36,6 +37,7 @@ cli = typer.Typer(
 for name, group in GROUPS.items():  # what these are not told by options, they look for in the environment
     cli.add_typer(group, name=name, context_settings={"auto_envvar_prefix": f"{PREFIX}_{name}"})
 cli.add_typer(config_group, name="config")
+cli.add_typer(adversary_group, name="adversary")
 cli.command("seal")(seal_command)
 cli.command("open")(open_command)
 cli.command("introduce")(introduce_command)

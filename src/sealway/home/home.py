@@ -50,6 +50,7 @@ HOP_KEYS: Final[Mapping[str, Kind]] = {HOP_KEY: "hop"}
 Warn: TypeAlias = Callable[[str, str | None], None]
 """Is told what the person in charge should know, and what to do about it."""
 
+_HOPS: Final = ("hub", "gateway", "adversary")
 _MOST_GRANTS: Final = 64
 
 
@@ -95,7 +96,8 @@ class Home:
 
     Args:
         path: the directory.
-        command: the group of commands that it belongs to: hub, gateway, device, app.
+        command: the group of commands that it belongs to: hub, gateway, device, app, or adversary, whose certificate
+            is a gateway's.
         warn: is told of what is left out, or trusted without proof; the log by default.
     """
 
@@ -111,15 +113,15 @@ class Home:
     @property
     def role(self) -> str:
         """The role of the names that live here."""
-        return "application" if self.command == "app" else self.command
+        return {"app": "application", "adversary": "gateway"}.get(self.command, self.command)
 
     @property
     def _keys(self) -> Mapping[str, Kind]:
-        return HOP_KEYS if self.command in ("hub", "gateway") else ENDPOINT_KEYS
+        return HOP_KEYS if self.command in _HOPS else ENDPOINT_KEYS
 
     @property
     def _identity(self) -> str:
-        return HOP_KEY if self.command in ("hub", "gateway") else SIGNING_KEY
+        return HOP_KEY if self.command in _HOPS else SIGNING_KEY
 
     # first phase: keys and a request ---------------------------------------------------------------------------
     def prepare(self, name: Name, passphrase: Secret) -> bytes:
