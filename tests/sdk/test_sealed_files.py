@@ -23,6 +23,7 @@ from sealway.errors import (
     PrekeyGone,
     RateLimited,
     Replayed,
+    StateLost,
     TransportFailed,
 )
 from sealway.sdk.endpoint import Endpoint
@@ -280,6 +281,54 @@ async def test_a_kill_between_the_commit_and_the_output_loses_nothing(world: Wor
     async with at_rest(world.application()) as ops:
         with pytest.raises(Replayed):
             await opened(ops, file)
+
+
+async def test_a_kill_between_the_output_and_its_being_noted_gives_the_same_file_again(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.hub.away = True
+    async with at_rest(world.device()) as meter, at_rest(world.application()) as ops:
+        file = await sealed(meter, ops, b"content")
+
+    def die(*_: object) -> None:
+        raise StateLost("killed here")
+
+    application, out = world.application(), tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("sealway.sdk.waitingkeys.WaitingKeys.done", die)
+        with pytest.raises(StateLost):
+            await open_file(application.endpoint, io.BytesIO(file), out)
+    await kill(application)
+    assert out.read_bytes() == b"content"
+    async with at_rest(world.application()) as ops:
+        assert await opened(ops, file) == b"content"
+        with pytest.raises(Replayed):
+            await opened(ops, file)
+
+
+async def test_two_ways_at_once_accept_a_start_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The envelope comes through a hop whose directory is slow; meanwhile the file is opened."""
+    async with world.application() as application, world.device() as device:
+        meter, ops = device.endpoint, application.endpoint
+        await ready(application, device)
+        genuine = ops.carrier.bundle_by_hash
+
+        async def slow(digest: bytes) -> bytes:
+            await asyncio.sleep(0.2)
+            return await genuine(digest)
+
+        monkeypatch.setattr(ops.carrier, "bundle_by_hash", slow)
+        file = await sealed(meter, ops, b"content")
+        envelope = Preface.read(Cursor(file).read).envelope
+        assert envelope.start is not None
+        through_the_hop = asyncio.create_task(ops.links.open_start(envelope, envelope.start))
+        await asyncio.sleep(0.05)
+        assert not through_the_hop.done()
+        assert await opened(ops, file) == b"content"
+        with pytest.raises(Replayed):
+            await through_the_hop
+        assert len(ops.sessions.all()) == 1
+        await until(lambda: not meter.outbox, "the session lives on")
 
 
 async def test_a_kill_while_sealing_costs_a_number_and_nothing_else(world: World) -> None:
