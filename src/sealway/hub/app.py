@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from sealway.hub import refusals, routes_about, routes_admission, routes_directory, routes_mailboxes
 from sealway.hub.config import Clock, HubConfig
-from sealway.hub.lane import Lane
+from sealway.hub.lane import HubApp
 from sealway.hub.service import Hub
 from sealway.hub.store import Store
 
@@ -41,7 +41,7 @@ def create_app(config: HubConfig, store: Store, clock: Clock) -> FastAPI:
         Malformed, NotAuthentic, NotTrusted: the configured root document is no good.
     """
     hub = Hub(config, store, clock)
-    app = FastAPI(
+    app = HubApp(
         title="Sealway hub",
         version=routes_about.sealway_version(),
         description=_DESCRIPTION,
@@ -54,8 +54,8 @@ def create_app(config: HubConfig, store: Store, clock: Clock) -> FastAPI:
     app.state.hub = hub
     for routes in (routes_admission, routes_directory, routes_mailboxes, routes_about):
         app.include_router(routes.router)
-    app.add_middleware(Lane, hub=hub)
-    refusals.install(app, hub.metrics)  # around the lane: what was added last is outermost
+    refusals.install(app, hub.metrics)
+    app.open_lane(hub)
     return app
 
 

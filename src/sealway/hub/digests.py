@@ -52,25 +52,28 @@ class Digests:
     def __init__(self) -> None:
         self._newest: dict[bytes, int] = {}
         self._last: int | None = None  # the highest number given, as far as memory knows
-        self._older: dict[int, list[int]] = {}  # what the table says of the digests asked for
+        self._older: dict[int, list[int]] = {}  # what the table says of the digests looked up
+        self._has_older = True
 
-    def look_up(self, db: sqlite3.Connection, digests: Sequence[bytes], last: int) -> None:
-        """Begin a piece of work on these digests, when ``last`` is the highest number given.
+    def look_up(self, db: sqlite3.Connection, digests: Sequence[bytes], last: int) -> set[bytes]:
+        """Begin a piece of work, when ``last`` is the highest number given; return the digests that may be held.
 
-        It is another one than memory knows after a start, and after a rollback: then what memory has to hold is read.
+        Memory knows another one after a start, and after a rollback: then what it has to hold is read.
         """
         if last != self._last:
             self._read(db)
             self._last = last
         self._older = {}
-        for digest, sequence in _found(db, [indexed(digest) for digest in digests]):
-            self._older.setdefault(digest, []).append(sequence)
+        if not self._has_older:
+            return self._newest.keys() & digests
+        for index, sequence in _found(db, [indexed(digest) for digest in digests]):
+            self._older.setdefault(index, []).append(sequence)
+        older = {digest for digest in digests if indexed(digest) in self._older} if self._older else set()
+        return (self._newest.keys() & digests) | older
 
     def is_held(self, db: sqlite3.Connection, digest: bytes, mailbox: int, envelope: bytes, now: int) -> bool:
         """Say whether these bytes, looked up, wait in the mailbox of this number; an expired copy is forgotten."""
         newest = self._newest.get(digest)
-        if newest is None and not self._older:
-            return False
         for sequence in self._older.get(indexed(digest), ()) if newest is None else (newest,):
             expires = mailbox_rows.expiry_if_held(db, sequence, mailbox, envelope)
             if expires is not None and expires > now:
@@ -87,19 +90,22 @@ class Digests:
             self._index(db, last)
 
     def _read(self, db: sqlite3.Connection) -> None:
+        self._has_older = True
         while True:
             rows = db.execute(_NEWEST, (MOST_IN_MEMORY,)).fetchall()
             self._newest = {digest_of(mailbox, envelope): sequence for sequence, mailbox, envelope in rows}
             db.executemany(_COMPLETE, [(indexed(digest), sequence) for digest, sequence in self._newest.items()])
             if len(rows) < MOST_IN_MEMORY:
-                return
+                break
             self._index(db, rows[-1][0])
+        self._has_older = bool(db.execute(_COUNT).fetchone()[0])
 
     def _index(self, db: sqlite3.Connection, last: int) -> None:
         """Move what memory holds, and what of it is still held, into the table."""
         db.execute(_INDEX, (last,))
         db.execute("UPDATE digested SET sequence = ?", (last,))
         self._newest = {}
+        self._has_older = True
         rows, held = db.execute(_COUNT).fetchone()
         if rows > 2 * held + MOST_IN_MEMORY:
             db.execute(_FORGET_GONE)

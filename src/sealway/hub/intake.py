@@ -32,7 +32,7 @@ ALREADY_HELD: Final = Accepted(200)
 
 Verdict: TypeAlias = Accepted | SealwayError
 Sound: TypeAlias = tuple[str, bytes, bytes, int | None]
-"""A mailbox, an envelope, the digest of both, and when the envelope expires, if that is before its time."""
+"""A mailbox, an envelope, the digest of both, and when the envelope expires if its sender says so."""
 
 
 class Intake:
@@ -57,12 +57,11 @@ class Intake:
 
     def hold(self, db: sqlite3.Connection, items: Sequence[Sound | SealwayError], now: int) -> list[Verdict]:
         """Put into mailboxes what may go there; one verdict each, in order. Inside a transaction."""
-        last = mailbox_rows.last_number(db)
-        self._digests.look_up(db, [item[2] for item in items if not isinstance(item, SealwayError)], last)
-        batch = _Batch(db, self._limits, self._digests, last, now, self._expiry(db, now))
-        verdicts = [item if isinstance(item, SealwayError) else batch.take(*item) for item in items]
+        sound = [item for item in items if not isinstance(item, SealwayError)]
+        batch = _Batch(db, self._limits, self._digests, now)
+        verdicts = iter(batch.take(sound, *self._expiry(db, now)))
         batch.write()
-        return verdicts
+        return [item if isinstance(item, SealwayError) else next(verdicts) for item in items]
 
     def _expiry(self, db: sqlite3.Connection, now: int) -> tuple[int, bool]:
         """When what comes now expires, and whether that is before what came earlier: a clock or a limit was changed."""
@@ -97,34 +96,39 @@ class _Room:
 class _Batch:
     """What one piece of work puts into mailboxes."""
 
-    def __init__(
-        self, db: sqlite3.Connection, limits: Limits, digests: Digests, last: int, now: int, expiry: tuple[int, bool]
-    ) -> None:
+    def __init__(self, db: sqlite3.Connection, limits: Limits, digests: Digests, now: int) -> None:
         self._db = db
         self._limits = limits
         self._digests = digests
-        self._last = last
         self._now = now
-        self._expires, self._early = expiry
+        self._last = mailbox_rows.last_number(db)
         self._rows: list[Row] = []
         self._numbers: dict[bytes, int] = {}
-        self._rooms: dict[str, _Room | None] = {}
+        self._rooms: dict[str, _Room] = {}
 
-    def take(self, mailbox: str, envelope: bytes, digest: bytes, asked: int | None) -> Verdict:
-        """Decide about one envelope, knowing those before it."""
-        room = self._rooms[mailbox] if mailbox in self._rooms else self._room_of(mailbox)
-        if room is None:
-            return NotFound("there is no such mailbox")
-        if digest in self._numbers or self._digests.is_held(self._db, digest, room.number, envelope, self._now):
-            return ALREADY_HELD
-        if not room.take(len(envelope)):
-            return RateLimited("the mailbox is full", hint="try again when its owner has collected")
-        self._last += 1
-        self._numbers[digest] = self._last
-        sooner = asked is not None and asked < self._expires
-        expires, early = (asked or 0, True) if sooner else (self._expires, self._early)
-        self._rows.append((self._last, room.number, indexed(digest), envelope, expires, early))
-        return CREATED
+    def take(self, items: Sequence[Sound], expires: int, early: bool) -> list[Verdict]:
+        """Decide about envelopes, each knowing those before it.
+
+        ``expires`` and ``early`` are for those whose sender does not ask for less.
+        """
+        verdicts: list[Verdict] = []
+        doubtful = self._digests.look_up(self._db, [item[2] for item in items], self._last)
+        for item in items:
+            mailbox, envelope, digest, asked = item
+            room = self._rooms.get(mailbox) or self._room_of(mailbox)
+            if room is None:
+                verdicts.append(NotFound("there is no such mailbox"))
+            elif digest in self._numbers or (digest in doubtful and self._is_held(item, room)):
+                verdicts.append(ALREADY_HELD)
+            elif not room.take(len(envelope)):
+                verdicts.append(RateLimited("the mailbox is full", hint="try again when its owner has collected"))
+            else:
+                self._last += 1
+                self._numbers[digest] = self._last
+                until = (expires, early) if asked is None or asked >= expires else (asked, True)
+                self._rows.append((self._last, room.number, indexed(digest), envelope, *until))
+                verdicts.append(CREATED)
+        return verdicts
 
     def write(self) -> None:
         """Insert what was taken, and count it."""
@@ -132,11 +136,17 @@ class _Batch:
             return
         mailbox_rows.hold(self._db, self._rows)
         for room in self._rooms.values():
-            if room is not None and room.added:
+            if room.added:
                 mailbox_rows.add_load(self._db, room.number, room.added, room.size)
         self._digests.add(self._db, self._numbers, self._last)
 
+    def _is_held(self, item: Sound, room: _Room) -> bool:
+        _, envelope, digest, _ = item
+        return self._digests.is_held(self._db, digest, room.number, envelope, self._now)
+
     def _room_of(self, mailbox: str) -> _Room | None:
         load = mailbox_rows.load_of(self._db, mailbox)
-        room = self._rooms[mailbox] = None if load is None else _Room(load, self._limits)
-        return room
+        if load is None:
+            return None
+        self._rooms[mailbox] = _Room(load, self._limits)
+        return self._rooms[mailbox]

@@ -12,7 +12,7 @@ Held: TypeAlias = tuple[str, int, bytes]
 """A mailbox, the sequence number of an envelope in it, and the envelope."""
 
 Row: TypeAlias = tuple[int, int, int, bytes, int, bool]
-"""A sequence number, the number of a mailbox, a digest, an envelope, when it expires, whether that is before its time."""
+"""A sequence number, a mailbox's number, a digest, an envelope, when it expires, whether that is before its time."""
 
 Load: TypeAlias = tuple[int, int, int]
 """The number of a mailbox; how many envelopes it holds, of how many bytes."""

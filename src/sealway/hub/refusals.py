@@ -41,7 +41,7 @@ def install(app: FastAPI, metrics: Metrics) -> None:
     app.add_exception_handler(SealwayError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_request)
     app.add_exception_handler(RequestValidationError, _refuse_parameters)
-    app.add_middleware(_Counting, metrics=metrics)
+    app.add_middleware(Counting, metrics=metrics)
 
 
 def operation_of(scope: Scope) -> str:
@@ -101,7 +101,7 @@ def _count(metrics: Metrics, scope: Scope, reason: str) -> None:
     metrics.count("sealway_hub_refusals_total", operation=operation_of(scope), reason=reason)
 
 
-class _Counting:
+class Counting:
     """Counts answers; turns a fault of ours into a plain 500 and one line in the log, without values."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

@@ -11,6 +11,7 @@ from sealway.storage.directory import DirectoryLock
 from sealway.storage.store import Store as Database
 
 DATABASE: Final = "hub.sqlite"
+_CACHE_KIB: Final = 16_384  # the index of the digests of some 500 000 envelopes
 
 
 class Store(Database):
@@ -27,7 +28,7 @@ class Store(Database):
     def __init__(self, state_dir: Path) -> None:
         self._lock = DirectoryLock(state_dir, "hub")
         try:
-            super().__init__(state_dir / DATABASE, SCRIPTS, "hub")
+            super().__init__(state_dir / DATABASE, SCRIPTS, "hub", cache_kib=_CACHE_KIB)
         except BaseException:
             self._lock.release()
             raise

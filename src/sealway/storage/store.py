@@ -66,15 +66,17 @@ class Store:
         path: the database file, made if it is not there.
         scripts: SQL by version: the n-th leads from version n-1 to n.
         owner: whose it is, for messages ("hub").
+        cache_kib: memory for pages of the file, for the writer.
 
     Raises:
         StateLost: damaged, not to be written, or written by a newer version.
     """
 
-    def __init__(self, path: Path, scripts: Sequence[str], owner: str) -> None:
+    def __init__(self, path: Path, scripts: Sequence[str], owner: str, *, cache_kib: int = 2048) -> None:
         self._owner = owner
         self._writing, self._reading = _connected(path, scripts, owner)
-        self._jobs: queue.Queue[_Job | None] = queue.Queue(_MOST_WAITING)
+        self._writing.execute(f"PRAGMA cache_size = {-cache_kib:d}")  # negative: KiB, not pages
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closing = False
         self._readers = ThreadPoolExecutor(1, thread_name_prefix=f"{owner}-reader")
         self._writer = threading.Thread(target=self._write_until_closed, name=f"{owner}-writer", daemon=True)
@@ -90,11 +92,10 @@ class Store:
         """
         if self._closing or not self._writer.is_alive():
             raise TransportFailed(f"the {self._owner} is stopping")
+        if self._jobs.qsize() >= _MOST_WAITING:
+            raise TransportFailed(f"the {self._owner} is busy", hint="try again later")
         job = _Job(work)
-        try:
-            self._jobs.put_nowait(job)
-        except queue.Full:
-            raise TransportFailed(f"the {self._owner} is busy", hint="try again later") from None
+        self._jobs.put(job)
         outcome: T = await job.outcome()
         return outcome
 
