@@ -17,6 +17,7 @@ from sealway.hub.limits import Rate, Slots
 from sealway.hub.server import base_url, run_hub
 from sealway.hub.store import Store
 from sealway.hub.tls import server_context
+from sealway.wire.carriage import Deposits
 
 
 async def test_the_openapi_document(bench):
@@ -223,3 +224,23 @@ def test_a_hub_without_a_key_or_with_a_wrong_one(tmp_path, domain, hub_member, m
     assert not list(tmp_path.glob("tls*"))
     with pytest.raises(LocalMisuse, match="listen"):
         run_hub(replace(config, key_pem=Secret(b"no key"), host="192.0.2.1"))
+
+
+async def test_the_short_way_and_the_declared_one_answer_alike(bench, meter, application, sealed):
+    await bench.publish(application)
+    one, other = sealed(), sealed()
+    batch = Deposits(((application.mailbox, one), ("a" * 16, other))).encode()
+    deposit = f"/v1/mailboxes/{application.mailbox}/envelopes"
+    cbor, cose = "application/cbor", "application/cose"
+    requests = [
+        (deposit, b"nothing of ours", cose), (deposit, one, "text/plain"), ("/v1/deposits", batch, cbor),
+        (deposit, one, cose), ("/v1/collect", b"\x80", cbor), ("/v1/acknowledge", b"", cbor),
+    ]  # fmt: skip
+    lane, answers = bench.app.lane, []
+    for way in (lane, None, lane):
+        bench.app.lane = way
+        answers.append([await bench.call(meter, "POST", *request) for request in requests])
+        answers[-1].append(await bench.http.post("/v1/deposits", content=batch))
+    _, declared, short = ([(a.status_code, a.content, dict(a.headers)) for a in way] for way in answers)
+    assert declared == short
+    assert [status for status, _, _ in short] == [400, 415, 200, 200, 400, 400, 401]
