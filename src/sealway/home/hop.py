@@ -23,10 +23,7 @@ from sealway.wire.address import Name
 
 @dataclass(frozen=True, slots=True)
 class HopIdentity(Membership):
-    """Who a gateway is to its hub. Made by ``open``; ``prepare`` and ``accept`` make members of gateways and hubs.
-
-    >>> identity = HopIdentity.open("/var/lib/gateway")  # doctest: +SKIP
-    """
+    """Who a gateway is to its hub. Made by ``open``; ``prepare`` and ``accept`` make members of gateways and hubs."""
 
     _command: ClassVar[str] = "gateway"
     _member: Enrolled
