@@ -18,12 +18,13 @@ from sealway.protocol import schedule
 from sealway.protocol.chains import Chain, Epoch
 from sealway.protocol.events import ForkSuspected
 from sealway.protocol.freshness import check_fresh
+from sealway.protocol.outcome import Opened
 from sealway.protocol.policy import DEFAULT_POLICY
 from sealway.protocol.ranges import Range
 from sealway.protocol.receiving import Receiving
 from sealway.protocol.sending import Sending, SendingEpoch
 from sealway.protocol.sentlog import SentLog, Uptime
-from sealway.protocol.session import Opened, Session, Start
+from sealway.protocol.session import Session, Start
 from sealway.protocol.snapshot import restore, snapshot
 from sealway.wire.envelope import Envelope, nonce
 from sealway.wire.header import StartHeader

@@ -16,9 +16,10 @@ from sealway.identity.bundles import ProvenBundle, sign_bundle, verify_offer
 from sealway.identity.credentials import Credential, verify_chain
 from sealway.identity.issuing import issue_certificate, make_csr, self_signed_ca
 from sealway.identity.root import sign_root, trust_root_on_first_use
+from sealway.protocol.outcome import Opened
 from sealway.protocol.policy import DEFAULT_POLICY
 from sealway.protocol.sentlog import Uptime
-from sealway.protocol.session import Opened, Session
+from sealway.protocol.session import Session
 from sealway.protocol.start import OneTimeSecret, OwnKeys, accept, start
 from sealway.wire.address import MailboxAddress, Name
 from sealway.wire.bundle import BundleClaims, Offer, OneTimeKey

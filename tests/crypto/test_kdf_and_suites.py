@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealway.crypto.kdf import hkdf_expand, hkdf_extract, hmac_sha256
+from sealway.crypto.kdf import hkdf_expand, hkdf_extract, hmac_sha256, hmac_sha256_pair
 from sealway.crypto.suites import RESERVED_ALGS, SUITE_1, suite, suite_of_alg
 from sealway.errors import LocalMisuse, Malformed
 
@@ -44,6 +44,11 @@ def test_hkdf_refuses_what_it_cannot_give(prk: bytes, length: int) -> None:
 def test_hmac_joins_its_parts() -> None:
     expected = hmac.new(b"k", b"abc", hashlib.sha256).digest()
     assert hmac_sha256(b"k", b"a", b"", b"bc") == hmac_sha256(b"k", b"abc") == expected
+
+
+@given(st.binary(max_size=100), st.binary(max_size=80), st.binary(max_size=80))
+def test_a_pair_of_hmacs_is_two_hmacs(key: bytes, first: bytes, second: bytes) -> None:
+    assert hmac_sha256_pair(key, first, second) == (hmac_sha256(key, first), hmac_sha256(key, second))
 
 
 def test_suite_1_is_aes_ccm_16_64_128() -> None:

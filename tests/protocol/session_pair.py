@@ -13,11 +13,12 @@ from unittest import mock
 from sealway.crypto.keys import generate_scalar, public_x
 from sealway.protocol import schedule
 from sealway.protocol.chains import Chain, Epoch
+from sealway.protocol.outcome import Opened, Sealed
 from sealway.protocol.policy import DEFAULT_POLICY, Policy
 from sealway.protocol.receiving import Receiving
 from sealway.protocol.sending import Sending, SendingEpoch
 from sealway.protocol.sentlog import SentLog, Uptime
-from sealway.protocol.session import Opened, Sealed, Session, Start
+from sealway.protocol.session import Session, Start
 from sealway.protocol.snapshot import restore, snapshot
 from sealway.wire.envelope import Envelope
 from sealway.wire.header import StartHeader

@@ -24,9 +24,10 @@ from sealway.errors import (
     TooLarge,
 )
 from sealway.protocol.events import ForkSuspected, Missing
+from sealway.protocol.outcome import Opened, Sealed
 from sealway.protocol.policy import Policy
 from sealway.protocol.sentlog import SentLog, Uptime
-from sealway.protocol.session import Opened, Sealed, Session
+from sealway.protocol.session import Session
 from sealway.protocol.snapshot import restore, snapshot
 from sealway.wire import cbor
 from sealway.wire.envelope import Envelope

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from sealway.errors import LocalMisuse, PeerForked, Replayed, StateLost
 from sealway.protocol.events import Missing, Silent
+from sealway.protocol.outcome import Opened, Sealed
 from sealway.protocol.policy import DAY_MS, DEFAULT_POLICY, HOUR_MS
 from sealway.protocol.ranges import RangeSet
 from sealway.protocol.receiving import Receiving
-from sealway.protocol.session import Opened, Sealed
 from sealway.protocol.snapshot import snapshot
 from sealway.wire.message import CODE_CHANGED, CODE_EMPTY, CODE_POST, Message, Receipt
 from tests.protocol.session_pair import START_MS, End, ends, header, talking

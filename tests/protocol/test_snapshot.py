@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -122,5 +121,5 @@ def test_the_log_forgets_acknowledged_messages_only() -> None:
 
 def test_the_log_is_in_order_however_it_was_stored() -> None:
     record = SentRecord(b"tagg", Uptime(bytes(16), 0), 50)
-    log = SentLog([(2, replace(record, sealed_ms=90)), (1, record)])
+    log = SentLog([(2, record._replace(sealed_ms=90)), (1, record)])
     assert list(log.older_than(60, ends()[0].session.send.acked)) == [(1, 1)]

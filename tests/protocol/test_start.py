@@ -13,12 +13,13 @@ from sealway.crypto.secret import Secret
 from sealway.errors import LocalMisuse, Malformed, NotAuthentic, NotTrusted, Replayed
 from sealway.identity.bundles import ProvenBundle, sign_bundle, verify_bundle, verify_offer
 from sealway.protocol import schedule
+from sealway.protocol.outcome import Opened
 from sealway.protocol.policy import DEFAULT_POLICY
 from sealway.protocol.prekeys import PrekeySecrets, bundle_claims, make_prekeys
 from sealway.protocol.receiving import Receiving
 from sealway.protocol.sending import Sending, SendingEpoch
 from sealway.protocol.sentlog import SentLog, Uptime
-from sealway.protocol.session import Opened, Session, Start
+from sealway.protocol.session import Session, Start
 from sealway.protocol.snapshot import restore, snapshot
 from sealway.protocol.start import OneTimeSecret, OwnKeys, accept, start, transcript_hash
 from sealway.wire.address import MailboxAddress

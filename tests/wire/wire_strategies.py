@@ -88,6 +88,15 @@ messages = st.builds(
     grant=st.none() | st.binary(min_size=1, max_size=1024),
     file_key=st.none() | file_keys,
 )
+plain_messages = st.builds(
+    Message,
+    codes,
+    path=st.lists(texts(20).filter(lambda text: text not in (".", "..")), max_size=3).map(tuple),
+    query=st.lists(texts(20), max_size=2).map(tuple),
+    content_format=st.none() | st.integers(0, 65535),
+    payload=st.binary(max_size=80),
+    sent_at=st.integers(0, LATEST_MILLISECOND) | st.sampled_from([(1 << 40) - 1, 1 << 40, None]),
+)
 
 claims = st.builds(
     Claims, st.none() | texts(128, 1), st.none() | texts(64, 1), st.integers(0, LATEST_SECOND)

@@ -34,7 +34,7 @@ class Suite:
         """Return the AEAD under ``key``; it takes (nonce, data, aad). Raises LocalMisuse for a wrong key length."""
         if len(key) != self.key_length:
             raise LocalMisuse(f"suite {self.number} needs a key of {self.key_length} bytes")
-        return AESCCM(key, tag_length=self.tag_length)
+        return AESCCM(key, self.tag_length)
 
 
 SUITE_1: Final = Suite(number=1, cose_alg=10, key_length=16, nonce_length=13, tag_length=8)

@@ -7,7 +7,7 @@ an endpoint remember or compute.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -65,11 +65,11 @@ class Policy:
     """Own sealed messages that a command may name as its freshness reference."""
     fork_events_per_hour: int = 6
     """ForkSuspected events, at most."""
+    window: int = field(init=False)
+    """Unacknowledged numbers at which a sender stops: three quarters of the walk, so that the peer can follow."""
 
-    @property
-    def window(self) -> int:
-        """Unacknowledged numbers at which a sender stops: three quarters of the walk, so that the peer can follow."""
-        return self.walk * 3 // 4
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "window", self.walk * 3 // 4)
 
 
 DEFAULT_POLICY = Policy()

@@ -61,6 +61,8 @@ class ReceiptClock:
 
     def rides(self, now_ms: int, policy: Policy, *, response: bool) -> bool:
         """Say whether a message sealed now carries the receipt. A response does whenever there is something to say."""
+        if self.due_ms is None and not self.waiting:
+            return self.quiet >= policy.ack_every
         at = self.bare_at(policy)
         many = self.waiting + self.quiet >= policy.ack_every
         return self.due_ms is not None or many or (at is not None and at <= now_ms) or (response and self.waiting > 0)

@@ -85,6 +85,18 @@ class Receiving:
             return on_chain(epoch_named, epoch_named.chains[0], number, policy)
         return on_reseed(epoch_named, opener, number, policy, before=self._last_chain())
 
+    def in_a_row(self, number: int) -> Chain | None:
+        """Return the newest chain if ``number`` is its next, and the next after all that was opened; else None.
+
+        ``candidate`` would find this very chain: the chains of a direction are ordered by their first numbers
+        (``_plausible``), and nothing above the highest opened number is void.
+        """
+        if not self.epochs:
+            return None
+        chain = self.epochs[-1].chains[-1]
+        follows = number == chain.next and number - 1 in self.marks and number - 1 == self.closed.highest
+        return chain if follows and chain.key is not None else None
+
     def _last_chain(self) -> Chain | None:
         return self.epochs[-1].chains[-1] if self.epochs else None
 
@@ -147,6 +159,13 @@ class Receiving:
         self._note(number, tag)
         if found.new_chain or found.skipped:
             self._evict(policy)
+
+    def take_next(self, chain: Chain, number: int, key_after: bytes, tag: bytes) -> None:
+        """Take over the number that ``in_a_row`` found, once its key has opened its envelope; as ``take`` would."""
+        chain.key, chain.next = key_after, number + 1
+        self.closed.add(number)
+        del self.marks[number - 1]
+        self.marks[number] = tag
 
     def _close_superseded(self, policy: Policy) -> None:
         """Where the next chain is known, turn what is left of a chain into skipped keys and forget its key."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass
 
-from sealway.crypto.kdf import hkdf_expand, hkdf_extract
+from sealway.crypto.kdf import hkdf_expand, hkdf_extract, hmac_sha256_pair
 
 _MESSAGE = b"\x01"
 _CHAIN = b"\x02"
@@ -59,7 +59,7 @@ def next_reseed_root(reseed_root: bytes) -> bytes:
 
 def advance(chain: bytes) -> tuple[bytes, bytes]:
     """Return (message secret, next chain key): two HMACs, the whole cost of a message's key."""
-    return hmac.digest(chain, _MESSAGE, "sha256"), hmac.digest(chain, _CHAIN, "sha256")
+    return hmac_sha256_pair(chain, _MESSAGE, _CHAIN)
 
 
 def split(message_secret: bytes) -> tuple[bytes, bytes]:

@@ -119,6 +119,12 @@ class Sending:
         )
 
     @property
+    def chain_is_acknowledged(self) -> bool:
+        """Whether something of the present chain was acknowledged. Then no opener is due: epochs begin no later."""
+        epoch = self.epoch
+        return epoch is not None and self.highest_acked >= epoch.chain_first
+
+    @property
     def unacknowledged(self) -> int:
         """How many numbers follow the highest acknowledged one: what the peer may have to walk to the next message."""
         return self.next_number - 1 - self.highest_acked

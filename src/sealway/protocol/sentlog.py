@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sealway.protocol.ranges import RangeSet
 
@@ -21,8 +22,7 @@ class Uptime:
     ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class SentRecord:
+class SentRecord(NamedTuple):
     """One sealed message: the first 4 bytes of its tag, when it was sealed (boot clock; Unix milliseconds)."""
 
     tag: bytes

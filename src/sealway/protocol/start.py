@@ -20,11 +20,12 @@ from sealway.errors import LocalMisuse, Malformed, NotAuthentic, NotTrusted
 from sealway.identity.bundles import ProvenBundle
 from sealway.protocol import schedule
 from sealway.protocol.chains import Chain, Epoch
+from sealway.protocol.outcome import Opened
 from sealway.protocol.policy import Policy
 from sealway.protocol.receiving import Receiving
 from sealway.protocol.sending import Sending, SendingEpoch
 from sealway.protocol.sentlog import SentLog
-from sealway.protocol.session import Opened, Session, Start
+from sealway.protocol.session import Session, Start
 from sealway.wire import cbor
 from sealway.wire.envelope import Envelope
 from sealway.wire.header import StartHeader

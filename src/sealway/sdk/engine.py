@@ -17,11 +17,11 @@ from sealway.crypto.ports import Random
 from sealway.crypto.suites import SUITE_1
 from sealway.errors import LocalMisuse, Malformed, StateLost, TooLarge
 from sealway.protocol.events import Event, Silent
+from sealway.protocol.outcome import Opened, Sealed
 from sealway.protocol.policy import Policy
 from sealway.protocol.ranges import Range
 from sealway.protocol.sealed_file import carried_key, key_message, new_file_key
 from sealway.protocol.sending import Acknowledgement
-from sealway.protocol.session import Opened, Sealed
 from sealway.sdk.clock import Clock
 from sealway.sdk.evidence import Evidence
 from sealway.sdk.inbox import Received

@@ -69,13 +69,14 @@ def decode_tagged(tag: int, data: bytes, *, limit: int, depth: int = MAX_DEPTH) 
 
 def bstr_head(length: int) -> bytes:
     """Return the shortest head of a byte string of ``length`` bytes (RFC 8949 §3)."""
-    if length < 24:
-        return bytes((0x40 | length,))
     if length < 0x100:
-        return bytes((0x58, length))
+        return _SHORT_HEADS[length]
     if length < 0x10000:
         return b"\x59" + length.to_bytes(2, "big")
     return b"\x5a" + length.to_bytes(4, "big")
+
+
+_SHORT_HEADS = tuple(bytes((0x40 | n,)) if n < 24 else bytes((0x58, n)) for n in range(0x100))
 
 
 def _dumped(value: Any, depth: int) -> bytes:

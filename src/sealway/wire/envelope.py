@@ -4,15 +4,17 @@
 Invariant: ``Envelope.decode(b).encode() == b``, and ``protected`` is the very part of b that the AEAD's associated data
 covers. Nothing lies outside that and the ciphertext: the unprotected bucket is empty.
 
-Most envelopes carry no claims, start header or opener. For them both directions use byte templates; everything else
-goes through the general CBOR codec. A property test holds the two equal on every input.
+Most envelopes carry no claims, start header or opener: they are *steady*. For them both directions use byte templates;
+everything else goes through the general CBOR codec. A property test holds the two equal on every input.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property, lru_cache
+from itertools import product
+from typing import Any, NamedTuple
 
 from sealway.errors import Malformed, TooLarge
 from sealway.wire import cbor, shape
@@ -24,6 +26,7 @@ NONCE_BYTES = 13  # suites 1 and 2; suite 3 has 12 and is reserved
 
 AES_CCM_16_64_128, AES_CCM_16_128_128, CHACHA20_POLY1305 = 10, 30, 24  # RFC 9053 §4.2, §4.3
 TAG_BYTES = {AES_CCM_16_64_128: 8, AES_CCM_16_128_128: 16, CHACHA20_POLY1305: 16}
+_TAG_PREFIX = {alg: slice(-size, 4 - size) for alg, size in TAG_BYTES.items()}  # 4 bytes: what a receipt names it by
 SUITE_OF_ALG = {AES_CCM_16_64_128: 1, AES_CCM_16_128_128: 2, CHACHA20_POLY1305: 3}
 
 # COSE header labels (RFC 9052 §3.1, RFC 9597 §2; those under -65536 are private, see spec/labels.md)
@@ -32,30 +35,44 @@ LABEL_START, LABEL_OPENER = -65537, -65538
 
 _FRONT = b"\xd0\x83"  # tag 16, array of three
 _EMPTY_UNPROTECTED = b"\xa0"
+_ENC_STRUCTURE, _NO_EXTERNAL_AAD = b"\x83\x68Encrypt0", b"\x40"
 _STEADY = {  # map of three; alg; the label of kid
     AES_CCM_16_64_128: b"\xa3\x01\x0a\x04",
     AES_CCM_16_128_128: b"\xa3\x01\x18\x1e\x04",
     CHACHA20_POLY1305: b"\xa3\x01\x18\x18\x04",
 }
-_ALG_OF_STEADY = {template: alg for alg, template in _STEADY.items()}
+_KID_SIZES, _NUMBER_SIZES = range(1, 9), range(1, 5)
 
 
-def _sized(sizes: range, first: bytes = b".") -> bytes:
-    """Return a pattern for a byte string with a one-byte head, of one of these sizes."""
-    forms = [re.escape(cbor.bstr_head(size)) + (first if size > 1 else b".") + b".{%d}" % (size - 1) for size in sizes]
-    return b"|".join(forms)
+class _Steady(NamedTuple):
+    """Where the parts of a steady envelope lie: offsets into its bytes."""
+
+    alg: int
+    kid_at: int
+    kid_end: int
+    number_at: int
+    number_end: int
+    number_head: bytes
+    """What stands between kid and number: the label of the Partial IV, and the head of its value."""
 
 
-# Groups: 1 length head of the protected bucket, 2 protected, 3 map head to kid's label, 4 kid with its head, 5 Partial
-# IV with its head, 6 head of the ciphertext. Every alternative begins with another byte: matching never backtracks far.
-_STEADY_FORM = re.compile(
-    rb"\xd0\x83([\x40-\x57])((%s)(%s)\x06(%s))\xa0([\x49-\x57]|\x58.|\x59..|\x5a....)"
-    % (b"|".join(map(re.escape, _ALG_OF_STEADY)), _sized(range(1, 9)), _sized(range(1, 5), rb"[^\x00]")),
-    re.DOTALL,
-)
+def _steady_forms() -> Iterator[tuple[bytes, _Steady]]:
+    """Yield every steady form and what it begins with: up to the head of the kid, all lengths are known."""
+    for (alg, template), kid_size, number_size in product(_STEADY.items(), _KID_SIZES, _NUMBER_SIZES):
+        header_size = len(template) + 1 + kid_size + 2 + number_size
+        front = b"%b%c%b%c" % (_FRONT, 0x40 | header_size, template, 0x40 | kid_size)
+        kid_end = len(front) + kid_size
+        ends = (kid_end, kid_end + 2, kid_end + 2 + number_size)
+        yield front, _Steady(alg, len(front), *ends, b"\x06%c" % (0x40 | number_size))
 
 
-@dataclass(frozen=True, slots=True)
+_STEADY_FORMS = dict(_steady_forms())
+# The empty unprotected bucket and the first byte of the ciphertext's head: how many bytes bucket and head have.
+_WIDTHS = {b"\xa0%c" % (0x40 | size): 2 for size in range(24)} | {b"\xa0\x58": 3, b"\xa0\x59": 4, b"\xa0\x5a": 6}
+_MOST_FRONTS = 1024  # headers without their numbers that are kept encoded: one or two for each session
+
+
+@dataclass(frozen=True)  # without slots: a field at its default need not be written when a parser makes one
 class Envelope:
     """One sealed message as every hop sees it.
 
@@ -76,7 +93,7 @@ class Envelope:
         _check_header(self.alg, self.kid, self.number, self.start, self.opener)
         shape.bstr(self.ciphertext, "ciphertext", TAG_BYTES[self.alg] + 1, MAX_ENVELOPE_BYTES)
 
-    @property
+    @cached_property
     def protected(self) -> bytes:
         """The content of the protected bucket, exactly as it travels."""
         return _protected(self.alg, self.kid, self.number, self.claims, self.start, self.opener)
@@ -84,12 +101,13 @@ class Envelope:
     @property
     def aad(self) -> bytes:
         """The associated data of the AEAD: the encoded Enc_structure (RFC 9052 §5.3) with empty external_aad."""
-        return enc_structure(self.protected)
+        protected = self.protected
+        return _ENC_STRUCTURE + cbor.bstr_head(len(protected)) + protected + _NO_EXTERNAL_AAD
 
     @property
     def tag_prefix(self) -> bytes:
         """The first 4 bytes of the AEAD's tag: how a receipt or a freshness reference names this envelope."""
-        return tag_prefix(self.alg, self.ciphertext)
+        return self.ciphertext[_TAG_PREFIX[self.alg]]
 
     def encode(self) -> bytes:
         """Return the envelope's bytes. Raises TooLarge above MAX_ENVELOPE_BYTES."""
@@ -100,10 +118,7 @@ class Envelope:
         """Read untrusted bytes. Raises Malformed, or TooLarge above MAX_ENVELOPE_BYTES."""
         if len(data) > MAX_ENVELOPE_BYTES:
             raise TooLarge(f"envelope of {len(data)} bytes, at most {MAX_ENVELOPE_BYTES} allowed")
-        steady = _STEADY_FORM.match(data)
-        if steady is None:
-            return _decode_general(data)
-        return _decode_steady(data, steady)
+        return _decode_steady(data) or _decode_general(data)
 
 
 def protected_bytes(
@@ -115,13 +130,15 @@ def protected_bytes(
     opener: Opener | None = None,
 ) -> bytes:
     """Return the content of the protected bucket, which a sender needs before the ciphertext. Raises Malformed."""
+    if claims is None and start is None and opener is None and type(number) is int and 0 <= number <= shape.UINT32:
+        return _steady_protected(alg, kid, number)
     _check_header(alg, kid, number, start, opener)
     return _protected(alg, kid, number, claims, start, opener)
 
 
 def enc_structure(protected: bytes) -> bytes:
     """Return the encoded Enc_structure ["Encrypt0", protected, h''] (RFC 9052 §5.3)."""
-    return b"\x83\x68Encrypt0" + cbor.bstr_head(len(protected)) + protected + b"\x40"
+    return _ENC_STRUCTURE + cbor.bstr_head(len(protected)) + protected + _NO_EXTERNAL_AAD
 
 
 def nonce(base_iv: bytes, number: int) -> bytes:
@@ -132,8 +149,7 @@ def nonce(base_iv: bytes, number: int) -> bytes:
 
 def tag_prefix(alg: int, ciphertext: bytes) -> bytes:
     """Return the first 4 bytes of the AEAD's tag, which ends the ciphertext."""
-    start = len(ciphertext) - TAG_BYTES[alg]
-    return ciphertext[start : start + 4]
+    return ciphertext[_TAG_PREFIX[alg]]
 
 
 def assemble(protected: bytes, ciphertext: bytes) -> bytes:
@@ -159,10 +175,9 @@ def _check_header(alg: int, kid: bytes, number: int, start: StartHeader | None, 
 def _protected(
     alg: int, kid: bytes, number: int, claims: Claims | None, start: StartHeader | None, opener: Opener | None
 ) -> bytes:
-    partial_iv = number.to_bytes((number.bit_length() + 7) // 8 or 1, "big")
     if claims is None and start is None and opener is None:
-        kid_head, iv_head = 0x40 | len(kid), 0x40 | len(partial_iv)
-        return b"%b%c%b\x06%c%b" % (_STEADY[alg], kid_head, kid, iv_head, partial_iv)
+        return _steady_protected(alg, kid, number)
+    partial_iv = number.to_bytes((number.bit_length() + 7) // 8 or 1, "big")
     header: dict[int, Any] = {LABEL_ALG: alg, LABEL_KID: kid, LABEL_PARTIAL_IV: partial_iv}
     for label, part in ((LABEL_CLAIMS, claims), (LABEL_START, start), (LABEL_OPENER, opener)):
         if part is not None:
@@ -170,13 +185,39 @@ def _protected(
     return cbor.encode(header)
 
 
-def _decode_steady(data: bytes, form: re.Match[bytes]) -> Envelope:
-    bucket, protected, template, kid, partial_iv, head = form.groups()
-    size = head[0] - 0x40 if len(head) == 1 else int.from_bytes(head[1:], "big")
-    if bucket[0] - 0x40 != len(protected) or len(data) - form.end() != size or cbor.bstr_head(size) != head:
-        raise Malformed("envelope: lengths do not add up")
-    number = int.from_bytes(partial_iv[1:], "big")
-    return Envelope(kid[1:], number, data[form.end() :], _ALG_OF_STEADY[template])
+def _steady_protected(alg: int, kid: bytes, number: int) -> bytes:
+    size = (number.bit_length() + 7) >> 3 or 1
+    return _steady_front(alg, kid, size) + number.to_bytes(size, "big")
+
+
+@lru_cache(_MOST_FRONTS)
+def _steady_front(alg: int, kid: bytes, size: int) -> bytes:
+    """Return a steady header up to the value of its Partial IV, which has ``size`` bytes. Raises Malformed."""
+    _check_header(alg, kid, 0, None, None)
+    return b"%b%c%b\x06%c" % (_STEADY[alg], 0x40 | len(kid), kid, 0x40 | size)
+
+
+def _decode_steady(data: bytes) -> Envelope | None:
+    """Return what the general parser would, or None if this is not its to judge."""
+    form = _STEADY_FORMS.get(data[:8]) or _STEADY_FORMS.get(data[:9])
+    if form is None:
+        return None
+    alg, kid_at, kid_end, number_at, number_end, number_head = form
+    width = _WIDTHS.get(data[number_end : number_end + 2])
+    if width is None or data[kid_end:number_at] != number_head:
+        return None
+    if data[number_at] == 0 and number_end - number_at > 1:
+        return None  # a leading zero
+    at = number_end + width
+    ciphertext = data[at:]
+    size = len(ciphertext)
+    if data[number_end + 1 : at] != cbor.bstr_head(size) or size <= TAG_BYTES[alg]:
+        return None
+    envelope = object.__new__(Envelope)  # not the constructor: all that it checks is proven
+    fields = envelope.__dict__
+    fields["kid"], fields["number"] = data[kid_at:kid_end], int.from_bytes(data[number_at:number_end], "big")
+    fields["ciphertext"], fields["alg"], fields["protected"] = ciphertext, alg, data[3:number_end]
+    return envelope
 
 
 def _decode_general(data: bytes) -> Envelope:
