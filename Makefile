@@ -3,6 +3,7 @@
 #   make test                      all tests, with branch coverage
 #   make check                     formatter, linter, types, import contracts, model of the chains, documents
 #   make bench                     what it costs, beside what the same work costs without it
+#   make docs                      all documents as a site, in build/site; it needs no server and no network
 # They make the environment first (in .venv, once). PYTHON=python3.12 chooses the interpreter.
 
 ARGS ?=
@@ -12,7 +13,7 @@ BIN  := $(VENV)/bin
 COVERED := wire identity protocol
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime demo test check bench format clean
+.PHONY: help setup setup-runtime demo test check bench docs format clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -41,9 +42,13 @@ check: setup
 bench: setup
 	@$(BIN)/python -m bench.run $(ARGS)
 
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --config-file docs/site/mkdocs.yml
+	@echo "open build/site/index.html"
+
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

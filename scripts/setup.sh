@@ -102,7 +102,7 @@ main() {
     find_python
     case $level in
     runtime) wanted="." ;;
-    dev) wanted=".[dev]" ;;
+    dev) wanted=".[dev,docs]" ;;
     *) fail "there is no level '$level'" "use: scripts/setup.sh runtime|dev" ;;
     esac
     print=$(fingerprint)
