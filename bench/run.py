@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import deposits, durable, files, sealing, starting
+from bench import carrying, deposits, durable, files, sealing, starting
 from bench.measure import LEAST_ROUNDS, Result, Subject, measure
 
 SUBJECTS: tuple[Subject, ...] = (
@@ -22,10 +22,11 @@ SUBJECTS: tuple[Subject, ...] = (
     *starting.SUBJECTS,
     *durable.SUBJECTS,
     *deposits.SUBJECTS,
+    *carrying.SUBJECTS,
     *files.SUBJECTS,
 )
 RESULTS = Path(__file__).with_name("results.json")
-_LINE = "{:<37} {:>12} {:>12} {:>7} {:>15} {:>8}  {}"
+_LINE = "{:<41} {:>12} {:>12} {:>7} {:>15} {:>8}  {}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
