@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,12 +22,15 @@ from sealway import (
     Name,
     NotAuthorized,
     Received,
+    SealwayError,
+    TooLarge,
     TransportFailed,
     Unread,
 )
 from sealway.sdk import backlog
 from sealway.sdk.reading import MOST_IN_HAND
 from tests.sdk.small_town import METER, OPS, OTHER, SECRET, SmallTown, until
+from tests.system.world import kill
 
 
 async def take(application: Application, most: int, **options: Any) -> list[bytes]:
@@ -98,6 +101,21 @@ async def _failing_at(building: Application, payload: bytes) -> None:
     async for received in building.messages():
         assert received.payload == payload
         raise ZeroDivisionError
+
+
+async def test_after_a_crash_the_message_in_hand_comes_again_and_no_other(town: SmallTown) -> None:
+    async with town.meter() as meter:
+        crashing = town.ops()
+        building = await crashing.__aenter__()
+        for number in range(8):
+            await meter.send(OPS, "readings", b"%d" % number)
+        messages = building.messages()
+        assert [(await anext(messages)).payload for _ in range(5)] == [b"0", b"1", b"2", b"3", b"4"]
+        await kill(building)
+        async with town.ops() as building:
+            assert await take(building, 4) == [b"4", b"5", b"6", b"7"]
+        with suppress(SealwayError):
+            await crashing.__aexit__(None, None, None)
 
 
 async def test_a_loop_over_one_sender_leaves_the_others_alone(town: SmallTown) -> None:
@@ -291,6 +309,21 @@ async def test_arguments_that_cannot_be(town: SmallTown) -> None:
                 await building.request(to, "valve")
             with pytest.raises(LocalMisuse, match="is not a name"):
                 building.messages(sender=to)
+        wrong: list[tuple[str, Any, str]] = [
+            ("", b"x", "empty segment"),
+            ("a//b", b"x", "empty segment"),
+            ("/".join("a" * 17), b"x", "Uri-Path"),
+            ("readings", "text", "a payload is bytes, not str"),
+            ("readings", None, "a payload is bytes, not NoneType"),
+        ]
+        for path, payload, words in wrong:
+            with pytest.raises(LocalMisuse, match=words):
+                await meter.send(OPS, path, payload)
+            with pytest.raises(LocalMisuse, match=words):
+                await building.request(METER, path, payload)
+        with pytest.raises(TooLarge):
+            await meter.send(OPS, "readings", bytes(100_000))
+        assert not building.unanswered
 
 
 async def test_a_recipient_who_was_never_there(town: SmallTown) -> None:

@@ -23,6 +23,7 @@ from sealway.home.unlocking import Passphrase
 from sealway.sdk.inbox import Received
 from sealway.sdk.reading import Messages
 from sealway.sdk.role import Role
+from sealway.sdk.saying import message_of
 from sealway.transports.ports import Carrier
 from sealway.wire.address import Name
 from sealway.wire.message import Message
@@ -82,13 +83,14 @@ class Application(Role):
         Raises:
             TransportFailed: no answer in time, or no session can be begun.
             NotAuthorized, Interrupted, Stale, NotFound: what the device answered.
-            LocalMisuse: not a name, or the id was used for another command.
+            LocalMisuse: not a name, not a path, or the id was used for another command.
             Closed: this application was closed meanwhile.
 
         Cancelled, or closed, the command may be on its way: asked again with the same ``request_id`` it is executed at
         most once, and its answer is kept.
         """
         name, clock = name_of(to), asyncio.get_running_loop().time
+        message_of(path, payload, request_id=request_id)  # what cannot be asked is refused before anybody is looked for
         end = clock() + timeout.total_seconds()
         await self._reach(name, timeout)
         left = timedelta(seconds=max(0.0, end - clock()))

@@ -18,9 +18,10 @@ from sealway.sdk.endpoint import Endpoint
 from sealway.sdk.grants import GrantBook
 from sealway.sdk.inbox import Received
 from sealway.sdk.replies import is_stale, opened_answer
+from sealway.sdk.saying import message_of
 from sealway.sdk.sessions import Held
 from sealway.wire.address import Name
-from sealway.wire.message import CODE_FORBIDDEN, CODE_POST, Message
+from sealway.wire.message import CODE_FORBIDDEN, Message
 
 REQUEST_ID_LENGTH = 8
 MOST_STALE = 16
@@ -96,7 +97,7 @@ class Asker:
         request_id = self._random(REQUEST_ID_LENGTH) if request_id is None else request_id
         if len(request_id) != REQUEST_ID_LENGTH:
             raise LocalMisuse("a request id has 8 bytes")
-        message = Message(CODE_POST, tuple(path.strip("/").split("/")), payload=payload, request_id=request_id)
+        message = message_of(path, payload, request_id=request_id)
         await self._endpoint.room()
         if await self._is_settled(request_id, to, message):
             return request_id

@@ -23,10 +23,11 @@ from sealway.home.membership import name_of
 from sealway.home.unlocking import Passphrase
 from sealway.sdk.executor import DEFAULT_MAX_AGE, Command, Handler
 from sealway.sdk.role import Role
+from sealway.sdk.saying import message_of
 from sealway.transports.ports import Carrier
 from sealway.wire.address import Name
 from sealway.wire.header import Claims
-from sealway.wire.message import CODE_POST, FirstIdentity, Message
+from sealway.wire.message import FirstIdentity
 
 PATIENCE: Final = timedelta(seconds=30)
 """How long a message waits for the first session with its recipient."""
@@ -120,12 +121,12 @@ class Device(Role):
             TransportFailed: no session could be begun in that time; nothing was sealed.
             NotTrusted: what the directory serves is not that application's.
             TooLarge: no envelope holds it.
-            LocalMisuse: not a name, or not a path.
+            LocalMisuse: not a name, not a path, or a payload that is not bytes.
             StateLost: the state could not be written.
 
         Cancelled, the message was either not sealed at all, or it is on its way as if nothing had been cancelled.
         """
-        message = Message(CODE_POST, tuple(path.strip("/").split("/")), query, payload=payload)
+        message = message_of(path, payload, query=query)
         name = name_of(to)
         if within:
             await self._reach(name, within)
