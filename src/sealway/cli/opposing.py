@@ -127,6 +127,7 @@ class Orders:
         self._act: Act | None = None
         self._began = 0.0
         self._over = False
+        self._told = 0, 0
         self._acts: list[Act] = []
         self.performed: list[Performed] = []
 
@@ -157,7 +158,7 @@ class Orders:
 
     def _begin(self, act: Act) -> None:
         self._middlebox.begin(act)
-        self._act, self._began, self._over = act, time.time(), False
+        self._act, self._began, self._over, self._told = act, time.time(), False, (0, 0)
         self._acts.append(act)
         emit("begun", attack=act.attack.name)
 
@@ -168,12 +169,20 @@ class Orders:
         tell_ended(self.performed[-1])
 
     async def look_forever(self) -> None:
-        """Tell, once for each act, that it has done all that it may."""
+        """Tell how far the act is, whenever that changes, and once that it has done all that it may."""
         while True:
-            if self._act is not None and not self._over and self._middlebox.is_over:
-                self._over = True
-                emit("over", attack=self._act.attack.name)
+            tally = self._middlebox.tally
+            if self._act is not None and tally is not None:
+                self._tell(self._act.attack.name, tally.tried, tally.reached_network)
             await asyncio.sleep(LOOK_S)
+
+    def _tell(self, attack: str, tried: int, reached: int) -> None:
+        if (tried, reached) != self._told:
+            self._told = tried, reached
+            emit("acting", attack=attack, tried=tried, reached_network=reached)
+        if not self._over and self._middlebox.is_over:
+            self._over = True
+            emit("over", attack=attack)
 
     def stop(self) -> None:
         """End the act that is on."""

@@ -63,6 +63,14 @@ def app_status(state_dir: Path) -> dict[str, Any]:
         }
 
 
+def sessions_with(state_dir: Path, peer: str) -> int:
+    """Return how many sessions an endpoint holds with a peer. Raises StateLost if the state cannot be read."""
+    with closing(_database(state_dir)) as database:
+        name = peer.replace("'", "''")
+        query = f"SELECT count(*) FROM sessions WHERE state IS NOT NULL AND peer = '{name}'"  # noqa: S608
+        return int(next(iter(_rows(database, query)), (0,))[0])
+
+
 def percentile(values: Sequence[int], percent: int) -> int | None:
     """Return the nearest-rank percentile; None of nothing."""
     ordered = sorted(values)

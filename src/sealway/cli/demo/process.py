@@ -37,7 +37,8 @@ class RoleProcess:
         self.restarts = 0
         self.paused = False
         self._arguments = (*arguments, "--key-file", str(key_file))
-        self._process: asyncio.subprocess.Process | None = None
+        self.process: asyncio.subprocess.Process | None = None
+        self.input: int = asyncio.subprocess.DEVNULL
         self._stdout = directory / "stdout.jsonl"
         self._offset = 0
         self._partial = b""
@@ -47,12 +48,12 @@ class RoleProcess:
     @property
     def pid(self) -> int:
         """The present process's id, 0 before the first start."""
-        return self._process.pid if self._process is not None else 0
+        return self.process.pid if self.process is not None else 0
 
     @property
     def running(self) -> bool:
         """Say whether the process lives."""
-        return self._process is not None and self._process.returncode is None
+        return self.process is not None and self.process.returncode is None
 
     async def start(self) -> None:
         """Start by exec; output is appended to files in the role's directory."""
@@ -60,8 +61,8 @@ class RoleProcess:
         self._read()  # what the process before has printed says nothing of this one
         self._ready = False
         with self._stdout.open("ab") as out, (self.directory / "stderr.log").open("ab") as err:
-            self._process = await asyncio.create_subprocess_exec(
-                *SEALWAY, *self._arguments, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=err, env=_environment()
+            self.process = await asyncio.create_subprocess_exec(
+                *SEALWAY, *self._arguments, stdin=self.input, stdout=out, stderr=err, env=_environment()
             )
 
     def events(self) -> list[dict[str, Any]]:
@@ -104,14 +105,14 @@ class RoleProcess:
 
     async def kill(self) -> None:
         """End the process as a power cut would (SIGKILL)."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
+        if self.process is not None and self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
         self.paused = False
 
     async def stop(self) -> None:
         """Ask the process to end (SIGTERM); kill it if it does not."""
-        process = self._process
+        process = self.process
         if process is None or process.returncode is not None:
             return
         process.terminate()
