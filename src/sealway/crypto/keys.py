@@ -2,13 +2,15 @@
 """P-256 keys as types: a public half cannot be taken for a private one, and no key exists unvalidated.
 
 Invariant: a VerifyingKey is a point on the curve; an agreement never uses a peer's x-coordinate that is not on it.
-Private keys are kept as raw scalars (an OpenSSL key object costs 2.2 KiB) and become key objects only while they work.
+Private keys are kept as raw scalars (an OpenSSL key object costs 2.2 KiB) and become key objects only while they work;
+a SoftSigner or a SoftAgreer is one that works. Of public keys, which are no secret, the last few stay decompressed.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -40,6 +42,7 @@ SCALAR_BYTES: Final = 32
 COORDINATE_BYTES: Final = 32
 POINT_BYTES: Final = 33
 SIGNATURE_BYTES: Final = 64
+_MOST_LIFTED: Final = 128  # public keys that stay decompressed; 2 KiB each
 _DRAWS: Final = 16  # a fair source is refused once with a chance of 2^-32
 
 _CURVE: Final = ec.SECP256R1()
@@ -102,11 +105,11 @@ class SoftSigner:
         scalar: 32 bytes, big-endian, 1 to n-1. Raises LocalMisuse otherwise.
     """
 
-    __slots__ = ("_public", "_scalar")
+    __slots__ = ("_key", "_public")
 
     def __init__(self, scalar: Secret) -> None:
-        self._scalar = scalar
-        self._public = VerifyingKey.from_certificate_key(private_key(scalar).public_key())
+        self._key = private_key(scalar)
+        self._public = VerifyingKey.from_certificate_key(self._key.public_key())
 
     @property
     def public(self) -> VerifyingKey:
@@ -115,31 +118,30 @@ class SoftSigner:
 
     def sign(self, message: bytes) -> bytes:
         """Return the 64-byte ES256 signature r‖s; the same message gives the same signature (RFC 6979)."""
-        r, s = decode_dss_signature(private_key(self._scalar).sign(message, _SIGN))
+        r, s = decode_dss_signature(self._key.sign(message, _SIGN))
         return r.to_bytes(32) + s.to_bytes(32)
 
 
 class SoftAgreer:
-    """An Agreer whose scalar is in this process's memory.
+    """An Agreer whose scalar is in this process's memory; for a scalar that agrees more than once.
 
     Args:
         scalar: 32 bytes, big-endian, 1 to n-1. Raises LocalMisuse otherwise.
     """
 
-    __slots__ = ("_public", "_scalar")
+    __slots__ = ("_key",)
 
     def __init__(self, scalar: Secret) -> None:
-        self._scalar = scalar
-        self._public = public_x(scalar)
+        self._key = private_key(scalar)
 
     @property
     def public(self) -> bytes:
         """The public half: a 32-byte x-coordinate."""
-        return self._public
+        return _x(self._key.public_key())
 
     def agree(self, peer_x: bytes) -> Secret:
         """Return the agreed 32-byte x-coordinate; see the function of the same name."""
-        return agree(self._scalar, peer_x)
+        return _agreed(self._key, peer_x)
 
 
 def generate_scalar(random: Random) -> Secret:
@@ -170,7 +172,11 @@ def agree(scalar: Secret, peer_x: bytes) -> Secret:
         NotAuthentic: no point on the curve has this x-coordinate, or the product is zero.
         LocalMisuse: a bad scalar.
     """
-    product = private_key(scalar).exchange(_ECDH, _lift_x(peer_x))
+    return _agreed(private_key(scalar), peer_x)
+
+
+def _agreed(key: ec.EllipticCurvePrivateKey, peer_x: bytes) -> Secret:
+    product = key.exchange(_ECDH, _lift_x(peer_x))
     if not any(product):
         raise NotAuthentic("an agreement gave zero")
     return Secret(product)
@@ -196,6 +202,7 @@ def _lift_x(x: bytes) -> ec.EllipticCurvePublicKey:
     return _lift(b"\x02" + x)
 
 
+@lru_cache(_MOST_LIFTED)
 def _lift(point: bytes) -> ec.EllipticCurvePublicKey:
     try:
         return ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, point)

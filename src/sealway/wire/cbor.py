@@ -12,6 +12,7 @@ accepts trailing bytes, longer integers than needed and unsorted maps, and its `
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import cbor2
@@ -145,8 +146,15 @@ def _ordered_map(value: dict[Any, Any], depth: int) -> dict[Any, Any]:
 
 
 def _encoded_key(key: Any) -> bytes:
-    if type(key) not in (int, bytes, str):
+    if type(key) is int:
+        return _encoded_label(key)
+    if type(key) not in (bytes, str):
         raise Malformed("map key is neither an integer nor a string")
+    return cbor2.dumps(key)
+
+
+@lru_cache(256)  # Sealway's own maps have labels for keys, always the same
+def _encoded_label(key: int) -> bytes:
     return cbor2.dumps(_ordered(key, 0))
 
 

@@ -227,7 +227,9 @@ def _decode_general(data: bytes) -> Envelope:
     shape.fields(unprotected, "unprotected header", ())
     header = _decode_header(protected)
     shape.bstr(ciphertext, "ciphertext", 1, MAX_ENVELOPE_BYTES)
-    return Envelope(header[LABEL_KID], _number(header[LABEL_PARTIAL_IV]), ciphertext, **_named(header))
+    envelope = Envelope(header[LABEL_KID], _number(header[LABEL_PARTIAL_IV]), ciphertext, **_named(header))
+    envelope.__dict__["protected"] = protected  # encoding the header again would give the same
+    return envelope
 
 
 def _decode_header(protected: bytes) -> dict[int, Any]:
