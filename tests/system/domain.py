@@ -30,6 +30,7 @@ class Domain:
     """An owner with everything in reach."""
 
     name: str = DOMAIN
+    days: int = 30
     now: int = field(default_factory=lambda: int(time.time()))
     owner: SoftSigner = field(default_factory=signer)
     ca: SoftSigner = field(default_factory=signer)
@@ -59,7 +60,7 @@ class Domain:
             ca_chain=[self.ca_certificate],
             ca_signer=self.ca,
             now=self.now,
-            days=30,
+            days=self.days,
             random=os.urandom,
         )
         credential = verify_chain(chain, self.root, self.now, expected_name=name)

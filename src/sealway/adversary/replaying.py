@@ -65,8 +65,8 @@ class ReplayAfter(Queueing):
     def meets(self, passing: Passing) -> list[Passing] | None:
         """See ``Working``: it passes, and a copy is kept."""
         parts = taken_apart(passing.content)
-        if parts is None:
-            return None
+        if parts is None or (self._step and LABEL_START in parts[0]):
+            return None  # a start goes to another kid than what follows it
         self._waiting.append((parts[0][LABEL_KID], passing))
         return [passing]
 

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One attack, in its circumstances, from the first message to the row of the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.adversary.arena import Arena
+from tests.adversary.cases import case_of
+
+
+async def perform(path: Path, name: str, *, patience_s: float = 10.0) -> dict[str, Any]:
+    """Run an attack against live traffic; return its row."""
+    case = case_of(name)
+    async with Arena(path, **case.options).running() as arena:
+        if case.warm:
+            await arena.warm_up()
+        await case.before(arena)
+        arena.begin(name, case.parameters(path) if case.parameters is not None else None, case.select)
+        arena.start_traffic(commands=case.commands)
+        arena.beside(case.during(arena))
+        tally = await arena.over(case.seconds)
+        return await arena.row(tally, patience_s=patience_s)
