@@ -13,6 +13,7 @@ import pytest
 
 from sealway import Application, Message
 from sealway.sdk import endpoint
+from sealway.storage.closing import to_the_end
 from tests.sdk.small_town import METER, OPS, SmallTown
 
 ID = b"12345678"
@@ -150,6 +151,24 @@ async def test_one_wait_in_a_loop_may_time_out(town: SmallTown) -> None:
                     await anext(messages)
             await meter.send(OPS, "readings", b"%d" % number)
             assert (await anext(messages)).payload == b"%d" % number
+
+
+async def test_a_cancellation_is_not_swallowed_by_what_fails_meanwhile() -> None:
+    async def fails(moment: asyncio.Event) -> None:
+        await moment.wait()
+        raise ZeroDivisionError
+
+    moment = asyncio.Event()
+    task = asyncio.create_task(to_the_end(fails(moment)))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0)
+    moment.set()
+    with pytest.raises(asyncio.CancelledError) as cancelled:
+        await task
+    assert isinstance(cancelled.value.__cause__, ZeroDivisionError)
+    with pytest.raises(ZeroDivisionError):
+        await to_the_end(fails(moment))
 
 
 async def test_closing_is_finished_even_if_it_is_cancelled(town: SmallTown) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import sqlite3
 import stat
@@ -15,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from sealway.errors import LocalMisuse, SealwayError, StateLost, TransportFailed
-from sealway.storage.directory import DirectoryLock
+from sealway.errors import InUse, LocalMisuse, SealwayError, StateLost, TransportFailed
+from sealway.storage.directory import DirectoryLock, demand_free
 from sealway.storage.store import Store, connect_readonly
 
 SCRIPTS = ("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT UNIQUE);",)
@@ -228,3 +229,14 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 async def test_a_database_that_cannot_be_read_later(store: Store) -> None:
     with pytest.raises(TransportFailed, match="cannot read"):
         await store.read(lambda connection: connection.execute("SELECT * FROM nothing"))
+
+
+def test_who_only_looks_whether_a_directory_is_free_keeps_nobody_out(tmp_path: Path) -> None:
+    DirectoryLock(tmp_path, "endpoint").release()
+    looking = os.open(tmp_path / "lock", os.O_RDWR)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    demand_free(tmp_path)  # two who look do not see each other
+    threading.Timer(0.005, os.close, [looking]).start()
+    with DirectoryLock(tmp_path, "endpoint"), pytest.raises(InUse, match="another process uses"):
+        demand_free(tmp_path)
+    demand_free(tmp_path)

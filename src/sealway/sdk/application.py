@@ -64,7 +64,7 @@ class Application(Role):
             NotTrusted: its certificate, or the owner's root document, has expired.
             StateLost: something in the directory is damaged.
         """
-        enrolled = await asyncio.to_thread(cls._enrolled, directory, passphrase, key_file)
+        enrolled = await cls._unlocked(directory, passphrase, key_file)
         hop = carrier if carrier is not None else next_hop(enrolled, hub=hub)
         async with cls._opened(cls._home(directory).path, enrolled, hop, max_silence) as application:
             yield application

@@ -10,7 +10,6 @@ async with Device.open("/var/lib/meter") as meter:
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -62,7 +61,7 @@ class Device(Role):
             NotTrusted: its certificate, or the owner's root document, has expired.
             StateLost: something in the directory is damaged.
         """
-        enrolled = await asyncio.to_thread(cls._enrolled, directory, passphrase, key_file)
+        enrolled = await cls._unlocked(directory, passphrase, key_file)
         hop = carrier if carrier is not None else next_hop(enrolled, gateway=gateway)
         async with cls._opened(cls._home(directory).path, enrolled, hop, max_silence) as device:
             yield device

@@ -21,6 +21,7 @@ from sealway.errors import Closed, RateLimited, SealwayError, TransportFailed
 from sealway.home.carriers import consents as consents_of
 from sealway.home.home import Enrolled
 from sealway.home.membership import Membership, name_of
+from sealway.home.unlocking import Passphrase
 from sealway.protocol.events import Event
 from sealway.protocol.policy import DEFAULT_POLICY, Policy
 from sealway.sdk import endpoint as endpoints
@@ -96,6 +97,13 @@ class Role(Membership):
             raise
         async with role:
             yield role
+
+    @classmethod
+    async def _unlocked(
+        cls, directory: str | Path, passphrase: Passphrase | None, key_file: str | Path | None
+    ) -> Enrolled:  # fmt: skip
+        """Open the keys beside the event loop; cancelled, no thread is left behind that looks at the lock."""
+        return await to_the_end(asyncio.to_thread(cls._enrolled, directory, passphrase, key_file))
 
     @property
     def name(self) -> Name:

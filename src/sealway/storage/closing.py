@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Closing that is not interrupted: what holds a lock and open files gives them back,
-however impatient its caller is."""
+"""What is not interrupted: whoever holds a lock and open files gives them back, however impatient its caller is."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
-async def to_the_end(work: Coroutine[Any, Any, None] | asyncio.Task[None]) -> None:
-    """Run ``work`` to its end; a cancellation in the meantime is raised after that. Raises what ``work`` raises."""
+async def to_the_end(work: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
+    """Return what ``work`` returns, or raise what it raises. A cancellation in the meantime waits until it has ended,
+    and is then raised instead, with what ``work`` raised as its cause."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
@@ -18,6 +20,6 @@ async def to_the_end(work: Coroutine[Any, Any, None] | asyncio.Task[None]) -> No
             await asyncio.wait({task})  # which leaves the task alone when it is cancelled itself
         except asyncio.CancelledError as error:
             cancelled = error
-    task.result()
     if cancelled is not None:
-        raise cancelled
+        raise cancelled from (None if task.cancelled() else task.exception())
+    return task.result()

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import Final, Self
 
@@ -31,12 +33,19 @@ class DirectoryLock:
             self._descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise LocalMisuse(f"cannot use {directory}: {error.strerror}") from None
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not self._is_taken_soon():
             self.release()
             hint = "stop it, or give this one a directory of its own"
-            raise InUse(f"another {owner} uses {directory}", hint=hint) from None
+            raise InUse(f"another {owner} uses {directory}", hint=hint)
+
+    def _is_taken_soon(self) -> bool:
+        """Take the lock; tried again for a moment, since who only looks (``demand_free``) holds it for one."""
+        for pause in (0.0, 0.01, 0.02):
+            time.sleep(pause)
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+        return False
 
     def __enter__(self) -> Self:
         return self
@@ -58,7 +67,7 @@ def demand_free(directory: Path) -> None:
     except OSError:
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that look do not see each other
     except BlockingIOError:
         raise InUse(f"another process uses {directory}", hint="stop it first") from None
     finally:
