@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -33,6 +34,7 @@ async def _serve(config: GatewayConfig, open_uplink: Callable[[], Carrier], on_r
     loop = asyncio.get_running_loop()
 
     def ready(uri: str) -> None:
+        _collect_less()
         _announce(uri, config.address_file)
         on_ready()
 
@@ -42,6 +44,16 @@ async def _serve(config: GatewayConfig, open_uplink: Callable[[], Carrier], on_r
         await gateway.run(ready)
     finally:
         await uplink.close()
+
+
+def _collect_less() -> None:
+    """Let the garbage collector pass over what is there now, which stays, and look at the rest a tenth as often.
+
+    Every CoAP exchange leaves reference cycles behind; looking for them was an eighth of the gateway's work.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10 * gc.get_threshold()[0], *gc.get_threshold()[1:])
 
 
 def _announce(uri: str, address_file: Path | None) -> None:
