@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a gateway takes from devices and brings to the hub, against aiocoap's own server with a resource that keeps nothing.
+"""What a gateway takes from devices and brings to the hub, against aiocoap's own server with a resource for POST.
 
 The clock stops for the gateway when the last envelope is durably in the mailbox at the hub: what is measured holds two
 commits to disk and an HTTPS hop, and the hub shares the computer with it. The devices are the same for both.

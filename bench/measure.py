@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import accumulate
 from math import comb
 from statistics import median
-from typing import TypedDict
+from typing import TypedDict, TypeVar
 
 LEAST_ROUNDS = 7
+T = TypeVar("T")
 _DOUBT = 0.05
 
 
@@ -31,25 +32,73 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """Something to be measured.
+class Figure:
+    """One figure of something that is measured.
 
     Args:
         name: what the table calls it.
-        unit: a time ("µs"), of which less is better, or a rate ("1/s"), of which more is better.
-        target: the ratio subject/baseline is to be at most this for a time, at least this for a rate.
-        prepare: sets both up, and clears away after the last round.
+        unit: a time ("µs") or a size ("B"), of which less is better, or a rate ("1/s"), of which more is better.
+        target: the ratio subject/baseline is to be at most this, for a rate at least this; None: it is shown only.
     """
 
     name: str
     unit: str
-    target: float
-    prepare: Callable[[], AbstractContextManager[Pair]]
+    target: float | None
 
     @property
     def less_is_better(self) -> bool:
         """Whether the target is an upper bound."""
         return not self.unit.startswith("1/")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject(Figure):
+    """Something to be measured that has one figure.
+
+    Args:
+        prepare: sets both up, and clears away after the last round.
+    """
+
+    target: float
+    prepare: Callable[[], AbstractContextManager[Pair]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What is compared when one piece of work has several figures: each call does it once and returns them all."""
+
+    subject: Callable[[], Sequence[float]]
+    baseline: Callable[[], Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Something to be measured that has several figures.
+
+    Args:
+        name: what ``--only`` calls it.
+        figures: in the order in which the work returns them.
+        prepare: sets both up, and clears away after the last round.
+    """
+
+    name: str
+    figures: tuple[Figure, ...]
+    prepare: Callable[[], AbstractContextManager[Sides]]
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Something that is measured along its way, without rounds of its own.
+
+    Args:
+        name: what ``--only`` calls it.
+        figures: its rows.
+        run: given the rounds asked for; returns the rows.
+    """
+
+    name: str
+    figures: tuple[Figure, ...]
+    run: Callable[[int], list[Result]]
 
 
 class Result(TypedDict):
@@ -64,25 +113,42 @@ class Result(TypedDict):
     baseline: float
     ratio: float
     spread: list[float]
-    target: float
+    target: float | None
     holds: bool
 
 
 def measure(subject: Subject, rounds: int) -> Result:
     """Measure a subject and its baseline in turn, after a round that does not count."""
     with subject.prepare() as pair:
-        pairs = [_round(pair, reverse=bool(n % 2)) for n in range(rounds + 1)][1:]
+        pairs = [_in_turn(pair.subject, pair.baseline, n) for n in range(rounds + 1)][1:]
+    return judged(subject, pairs)
+
+
+def rows_of(wanted: Subject | Group | Course, rounds: int) -> list[Result]:
+    """Measure, and return a row for each figure."""
+    if isinstance(wanted, Subject):
+        return [measure(wanted, rounds)]
+    if isinstance(wanted, Course):
+        return wanted.run(rounds)
+    with wanted.prepare() as sides:
+        pairs = [_in_turn(sides.subject, sides.baseline, n) for n in range(rounds + 1)][1:]
+    return [judged(figure, [(s[at], b[at]) for s, b in pairs]) for at, figure in enumerate(wanted.figures)]
+
+
+def judged(figure: Figure, pairs: Sequence[tuple[float, float]]) -> Result:
+    """Return the row of a figure from its rounds: (subject, baseline) of each."""
     ratios = sorted(value / baseline for value, baseline in pairs)
     low, high = spread(ratios)
+    target = figure.target
     return Result(
-        name=subject.name,
+        name=figure.name,
         value=median(value for value, _ in pairs),
-        unit=subject.unit,
+        unit=figure.unit,
         baseline=median(baseline for _, baseline in pairs),
         ratio=median(ratios),
         spread=[low, high],
-        target=subject.target,
-        holds=low <= subject.target if subject.less_is_better else high >= subject.target,
+        target=target,
+        holds=target is None or (low <= target if figure.less_is_better else high >= target),
     )
 
 
@@ -106,8 +172,8 @@ def cpu_each(work: Callable[[], object], times: int) -> float:
     return seconds(work, time.thread_time) / times * 1e6
 
 
-def _round(pair: Pair, *, reverse: bool) -> tuple[float, float]:
-    if not reverse:
-        return pair.subject(), pair.baseline()
-    baseline = pair.baseline()
-    return pair.subject(), baseline
+def _in_turn(subject: Callable[[], T], baseline: Callable[[], T], turn: int) -> tuple[T, T]:
+    if turn % 2 == 0:
+        return subject(), baseline()
+    second = baseline()
+    return subject(), second

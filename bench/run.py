@@ -14,15 +14,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import carrying, deposits, durable, files, sealing, starting
-from bench.measure import LEAST_ROUNDS, Result, Subject, measure
+from bench import carrying, deposits, durable, files, path, sealing, starting, waiting
+from bench.measure import LEAST_ROUNDS, Course, Group, Result, Subject, rows_of
 
-SUBJECTS: tuple[Subject, ...] = (
+SUBJECTS: tuple[Subject | Group | Course, ...] = (
     *sealing.SUBJECTS,
     *starting.SUBJECTS,
     *durable.SUBJECTS,
     *deposits.SUBJECTS,
     *carrying.SUBJECTS,
+    *waiting.COURSES,
+    *path.GROUPS,
     *files.SUBJECTS,
 )
 RESULTS = Path(__file__).with_name("results.json")
@@ -39,10 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     logging.disable(logging.WARNING)
     print(_LINE.format("", "subject", "baseline", "ratio", "spread", "target", "holds"), flush=True)
-    results = []
-    for subject in wanted:
-        results.append(measure(subject, options.rounds))
-        print(_row(subject, results[-1]), flush=True)
+    results: list[Result] = []
+    for each in wanted:
+        rows = rows_of(each, options.rounds)
+        results += rows
+        for row in rows:
+            print(_row(row), flush=True)
     options.output.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0
 
@@ -66,14 +70,14 @@ def _rounds(text: str) -> int:
     return rounds
 
 
-def _row(subject: Subject, result: Result) -> str:
-    value, baseline = (_figure(result[key], subject.unit) for key in ("value", "baseline"))
+def _row(result: Result) -> str:
+    unit, target = result["unit"], result["target"]
+    value, baseline = (_figure(figure, unit) for figure in (result["value"], result["baseline"]))
     low, high = result["spread"]
-    target = f"{'≤' if subject.less_is_better else '≥'} {subject.target}"
-    holds = "yes" if result["holds"] else "no"
-    return _LINE.format(
-        subject.name, value, baseline, f"{result['ratio']:.2f}", f"{low:.2f} to {high:.2f}", target, holds
-    )
+    wanted = "" if target is None else f"{'≥' if unit.startswith('1/') else '≤'} {target}"
+    holds = "" if target is None else "yes" if result["holds"] else "no"
+    ratio, spread = f"{result['ratio']:.2f}", f"{low:.2f} to {high:.2f}"
+    return _LINE.format(result["name"], value, baseline, ratio, spread, wanted, holds)
 
 
 def _figure(value: float, unit: str) -> str:
