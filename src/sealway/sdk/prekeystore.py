@@ -20,7 +20,8 @@ from sealway.protocol.start import OneTimeSecret
 from sealway.sdk.journal import Journal
 from sealway.sdk.kidpool import KidPool
 from sealway.sdk.member import Member
-from sealway.wire.bundle import Publication
+from sealway.wire.bundle import Publication, SignedBundle
+from sealway.wire.cose import X5t
 
 MOST_BUNDLES = 16
 """Own bundles whose private halves are kept: a directory that shows none of them again and again must not fill the
@@ -58,12 +59,16 @@ class PrekeyStore:
         self._highest = 0
 
     def load(self, connection: sqlite3.Connection, now_s: int) -> None:
-        """Read what an earlier process left; bundles that have expired are passed over and deleted."""
+        """Read what an earlier process left; bundles that have expired are passed over and deleted.
+
+        So are those of an earlier certificate, once it was renewed: nobody can prove them against the new one. A start
+        that still names one is begun anew by its initiator.
+        """
         row = connection.execute("SELECT value FROM marks WHERE name = ?", (_HIGHEST,)).fetchone()
         self._highest = row[0] if row is not None else 0
         rows = connection.execute("SELECT id, encoded, signed_prekey, issued, expires FROM prekeys ORDER BY sequence")
         for bundle_id, encoded, prekey, issued, expires in rows.fetchall():
-            if expires <= now_s:
+            if expires <= now_s or not self._under_this_certificate(encoded):
                 self._discard(bundle_id)
                 continue
             # Own bytes, verified again: a damaged row must not become a key. Proven as of their own time of issue.
@@ -71,6 +76,9 @@ class PrekeyStore:
             scalars = connection.execute("SELECT idx, scalar FROM one_time WHERE bundle = ?", (bundle_id,))
             self._bundles[bundle_id] = OwnBundle(proven, Secret(prekey), {i: Secret(s) for i, s in scalars})
             self._kids.take(bundle_id)
+
+    def _under_this_certificate(self, encoded: bytes) -> bool:
+        return SignedBundle.decode(encoded).sign1.key_ref == X5t(self._member.credential.x5t)
 
     def forget_old(self, now_s: int) -> set[bytes]:
         """Delete the private halves of expired bundles and of all but the newest; return the identifiers that are
