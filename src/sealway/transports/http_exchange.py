@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn
 import httpx
 
 from sealway.errors import HopRefused, LocalMisuse, NotFound, RateLimited, TooLarge, TransportFailed
+from sealway.transports.http_stack import http_transport
 from sealway.transports.ports import HOPS
 
 HOP_LIMIT: Final = "Sealway-Hop-Limit"
@@ -68,8 +69,9 @@ class HttpExchange:
         self._renewing = asyncio.Lock()
         # Proxies and .netrc of the environment are none of a hop's business.
         self._client = httpx.AsyncClient(
-            verify=ssl_context, trust_env=False, timeout=timeout, headers={"Accept-Encoding": "identity"}
-        )
+            transport=http_transport(ssl_context), trust_env=False, timeout=timeout,
+            headers={"Accept-Encoding": "identity"},
+        )  # fmt: skip
 
     async def ask(
         self,
