@@ -15,12 +15,13 @@ from functools import partial
 from http.client import HTTPSConnection
 
 from bench.machines import Machines, Server, admitted, machines
-from bench.measure import Pair, Subject, seconds
+from bench.measure import Course, Figure, Pair, Result, Subject, judged, seconds
 from sealway.wire.carriage import Deposits
 from sealway.wire.envelope import Envelope
 
 ENVELOPE_BYTES = 80
 SINGLE = 400  # of a round
+FEW_BATCHES = 5
 BATCH, BATCHES = 100, 168  # of a round: more than the hub keeps the digests of in memory, so each has its share of that
 
 
@@ -79,13 +80,39 @@ def _one_by_one(clients: int) -> Iterator[Pair]:
 @contextmanager
 def _batches(clients: int) -> Iterator[Pair]:
     with _servers(clients) as (hub, bare, mailbox):
+        yield Pair(
+            lambda: _deposit_batches(hub, mailbox, BATCHES), lambda: _deposit_batches(bare, mailbox, BATCHES)
+        )  # fmt: skip
 
-        def rate(server: _Clients) -> float:
-            bodies = [Deposits(tuple((mailbox, _envelope()) for _ in range(BATCH))).encode() for _ in range(BATCHES)]
-            return server.rate("/v1/deposits", "application/cbor", bodies, len(bodies) * BATCH)
 
-        yield Pair(lambda: rate(hub), lambda: rate(bare))
+def _held(rounds: int) -> list[Result]:
+    """Fill both to each of the points, and measure a few batches there, in turn."""
+    rows: list[Result] = []
+    with _servers(1) as (hub, bare, mailbox):
+        held = 0
+        for figure, point in zip(HELD_FIGURES, HELD, strict=True):
+            while held < point:  # a stretch at a time, so that no connection is idle for long
+                stretch = min(BATCHES, (point - held) // BATCH)
+                for server in (hub, bare):
+                    _deposit_batches(server, mailbox, stretch)
+                held += stretch * BATCH
+            pairs = [
+                (_deposit_batches(hub, mailbox, FEW_BATCHES), _deposit_batches(bare, mailbox, FEW_BATCHES))
+                for _ in range(rounds)
+            ]
+            held += rounds * FEW_BATCHES * BATCH
+            rows.append(judged(figure, pairs))
+    return rows
 
+
+def _deposit_batches(server: _Clients, mailbox: str, count: int) -> float:
+    bodies = [Deposits(tuple((mailbox, _envelope()) for _ in range(BATCH))).encode() for _ in range(count)]
+    return server.rate("/v1/deposits", "application/cbor", bodies, count * BATCH)
+
+
+HELD = (1_000, 10_000, 30_000, 100_000, 300_000)
+HELD_FIGURES = tuple(Figure(f"hub deposits, batches, {count:,} held", "1/s", None) for count in HELD)
+COURSES = (Course("hub deposits, held", HELD_FIGURES, _held),)
 
 SUBJECTS = (
     Subject("hub deposits, one by one", "1/s", 0.5, partial(_one_by_one, 1)),

@@ -16,12 +16,14 @@ from pathlib import Path
 
 from bench import carrying, deposits, durable, files, path, sealing, starting, waiting
 from bench.measure import LEAST_ROUNDS, Course, Group, Result, Subject, rows_of
+from bench.plots import draw
 
 SUBJECTS: tuple[Subject | Group | Course, ...] = (
     *sealing.SUBJECTS,
     *starting.SUBJECTS,
     *durable.SUBJECTS,
     *deposits.SUBJECTS,
+    *deposits.COURSES,
     *carrying.SUBJECTS,
     *waiting.COURSES,
     *path.GROUPS,
@@ -47,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results += rows
         for row in rows:
             print(_row(row), flush=True)
+    if options.output == RESULTS:
+        draw(results)
     options.output.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0
 

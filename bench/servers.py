@@ -82,7 +82,7 @@ def _run_bare(config: HubConfig) -> None:
     context = server_context(config.certificate_chain, config.key_pem, config.state_dir)
     options = uvicorn.Config(
         _bare_app(config.state_dir / "bare.sqlite"), ssl_context_factory=lambda _config, _default: context,
-        http="httptools", ws="none", loop="uvloop", log_config=None, access_log=False,
+        http="httptools", ws="none", loop="uvloop", log_config=None, access_log=False, timeout_keep_alive=75,
     )  # fmt: skip
     with closing(options.bind_socket()) as listener:
         print(f"ready https://127.0.0.1:{listener.getsockname()[1]}", flush=True)

@@ -2,12 +2,12 @@
 """What a gateway's memory grows by while envelopes wait in it for a hub that is away.
 
 The gateway is a process, filled over CoAP as devices fill it; memory is what the system counts as resident (RSS), above
-what it was before the first envelope. Each ten thousand envelopes are a round: the spread is that of their growth.
+what it was before the first envelope. It is filled once, so instead of rounds there are ten stretches of ten thousand:
+the spread is that of what each of them added, widened to hold the whole.
 """
 
 from __future__ import annotations
 
-import gc
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,11 +15,12 @@ from contextlib import closing
 from bench.carrying import DEVICES, requests
 from bench.coap_load import Devices
 from bench.machines import machines
-from bench.measure import Course, Figure, Result, spread
+from bench.measure import Course, Figure, Result, judged, spread
 
 LIMIT_BYTES = 1_024
-POINTS = (1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 40_000, 50_000, 60_000, 70_000, 80_000, 90_000, 100_000)
+POINTS = (1_000, 3_000, 10_000, 30_000, 100_000)
 _STEP = 10_000
+_MEASURED = (1_000, 3_000, *range(_STEP, POINTS[-1] + 1, _STEP))
 
 
 def _name(count: int) -> str:
@@ -37,28 +38,22 @@ def _grown() -> Iterator[tuple[int, int]]:
         gateway = room.start("gateway")
         with closing(Devices(gateway.port, DEVICES)) as devices:
             before, waiting = gateway.process.memory_info().rss, 0
-            for point in POINTS:
+            for point in _MEASURED:
                 devices.send(requests(room.meter.mailbox, point - waiting))
                 waiting = point
                 yield point, gateway.process.memory_info().rss - before
 
 
 def _measured(_: int) -> list[Result]:
-    gc.collect()
     grown = dict(_grown())
-    steps = [count for count in POINTS if count % _STEP == 0]
-    each = sorted((grown[count] - grown.get(count - _STEP, 0)) / _STEP / LIMIT_BYTES for count in steps)
-    results = []
-    for figure, (count, size) in zip(FIGURES, grown.items(), strict=True):
-        value = size / count
-        low, high = spread(each) if count == POINTS[-1] else (value / LIMIT_BYTES, value / LIMIT_BYTES)
-        results.append(
-            Result(
-                name=figure.name, value=value, unit=figure.unit, baseline=LIMIT_BYTES, ratio=value / LIMIT_BYTES,
-                spread=[low, high], target=figure.target, holds=figure.target is None or low <= figure.target,
-            )
-        )  # fmt: skip
-    return results
+    stretches = range(_STEP, POINTS[-1] + 1, _STEP)
+    added = sorted((grown[count] - grown.get(count - _STEP, 0)) / _STEP / LIMIT_BYTES for count in stretches)
+    rows = [
+        judged(figure, [(grown[count] / count, LIMIT_BYTES)]) for figure, count in zip(FIGURES, POINTS, strict=True)
+    ]
+    low, high = spread(added)
+    rows[-1]["spread"] = [min(low, rows[-1]["ratio"]), max(high, rows[-1]["ratio"])]
+    return rows
 
 
 COURSES = (Course("gateway memory", FIGURES, _measured),)
