@@ -21,7 +21,7 @@ from sealway.wire.envelope import Envelope
 
 ENVELOPE_BYTES = 80
 SINGLE = 400  # of a round
-FEW_BATCHES = 5
+FEW_BATCHES = 30  # of a round at a certain filling
 BATCH, BATCHES = 100, 168  # of a round: more than the hub keeps the digests of in memory, so each has its share of that
 
 
@@ -110,7 +110,7 @@ def _deposit_batches(server: _Clients, mailbox: str, count: int) -> float:
     return server.rate("/v1/deposits", "application/cbor", bodies, count * BATCH)
 
 
-HELD = (1_000, 10_000, 30_000, 100_000, 300_000)
+HELD = (1_000, 50_000, 100_000, 200_000, 300_000)
 HELD_FIGURES = tuple(Figure(f"hub deposits, batches, {count:,} held", "1/s", None) for count in HELD)
 COURSES = (Course("hub deposits, held", HELD_FIGURES, _held),)
 

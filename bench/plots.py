@@ -36,7 +36,7 @@ def _memory(rows: list[Result], path: Path) -> Path:
     allowed = [waiting.LIMIT_BYTES * count / _KIB for count in waiting.POINTS]
     return _lines(
         "Gateway: memory while its hub is away", "envelopes that wait", "growth of resident memory (KiB)",
-        waiting.POINTS, {"measured": grown, "1 KiB for each": allowed}, path, log_y=True,
+        waiting.POINTS, {"measured": grown, "1 KiB for each": allowed}, path, log=True,
     )  # fmt: skip
 
 
@@ -44,23 +44,28 @@ def _held(rows: list[Result], path: Path) -> Path:
     measured = {"hub": [row["value"] for row in rows], "bare FastAPI route": [row["baseline"] for row in rows]}
     return _lines(
         "Hub: deposits in batches of 100, one client", "envelopes held in the mailbox", "envelopes per second",
-        deposits.HELD, measured, path, log_y=False,
+        deposits.HELD, measured, path, log=False,
     )  # fmt: skip
 
 
 def _lines(
-    title: str, x: str, y: str, points: Sequence[int], lines: dict[str, list[float]], path: Path, *, log_y: bool
+    title: str, x: str, y: str, points: Sequence[int], lines: dict[str, list[float]], path: Path, *, log: bool
 ) -> Path:
     from matplotlib.figure import Figure as Canvas  # loaded only where something is drawn
+    from matplotlib.ticker import StrMethodFormatter
 
     canvas = Canvas(figsize=(7, 4), layout="constrained")
     axes = canvas.subplots()
     for (label, values), style in zip(lines.items(), ("o-", "s--"), strict=False):
         axes.plot(points, values, style, label=label)
-    axes.set(title=title, xlabel=x, ylabel=y, xscale="log", yscale="log" if log_y else "linear")
-    if not log_y:
+    axes.set(title=title, xlabel=x, ylabel=y)
+    if log:
+        axes.set(xscale="log", yscale="log")
+    else:
         axes.set_ylim(bottom=0)
-    axes.set_xticks(points, [f"{point:,}" for point in points], minor=False)
+    axes.set_xticks(points, [f"{point:,}" for point in points])
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.minorticks_off()
     axes.grid(visible=True, alpha=0.3)
     axes.legend()
     canvas.savefig(path, dpi=_DPI)

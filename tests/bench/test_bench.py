@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.measure import Pair, Subject, measure, spread
+from bench import carrying, deposits, path, plots, waiting
+from bench.measure import Course, Figure, Group, Pair, Result, Sides, Subject, measure, rows_of, spread
 from bench.run import SUBJECTS, main
 
 
@@ -71,3 +72,75 @@ def _prepared(
         yield Pair(lambda: called("s", value), lambda: called("b", baseline))
 
     return prepare
+
+
+def test_a_group_has_a_row_for_each_figure() -> None:
+    @contextmanager
+    def prepare() -> Iterator[Sides]:
+        yield Sides(lambda: (6.0, 1.0), lambda: (2.0, 4.0))
+
+    group = Group("two", (Figure("a rate", "1/s", 4.0), Figure("a time", "µs", None)), prepare)
+    rate, time = rows_of(group, 7)
+    assert (rate["name"], rate["ratio"], rate["holds"]) == ("a rate", 3.0, False)
+    assert (time["name"], time["ratio"], time["target"], time["holds"]) == ("a time", 0.25, None, True)
+
+
+@pytest.mark.processes
+def test_servers_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "SINGLE": 8,
+        "BATCH": 10,
+        "BATCHES": 2,
+        "FEW_BATCHES": 2,
+        "HELD": (10, 20, 80, 90, 100),
+    }.items():
+        monkeypatch.setattr(deposits, name, value)
+    monkeypatch.setattr(carrying, "MESSAGES", 40)
+    for wanted in (deposits.SUBJECTS[1], deposits.SUBJECTS[3], *deposits.COURSES, *carrying.SUBJECTS):
+        assert_sound(rows_of(wanted, 1), wanted)
+
+
+@pytest.mark.processes
+def test_the_memory_of_a_gateway_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = (10, 20, 30, 40, 50)
+    for name, value in {"POINTS": points, "_MEASURED": points, "_STEP": 10}.items():
+        monkeypatch.setattr(waiting, name, value)
+    rows = rows_of(waiting.COURSES[0], 1)
+    assert [row["name"] for row in rows] == [figure.name for figure in waiting.FIGURES]
+    assert all(row["baseline"] == 1024 for row in rows)
+
+
+@pytest.mark.processes
+def test_the_whole_path_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(path, "MESSAGES", 100)
+    for group in path.GROUPS:
+        assert_sound(rows_of(group, 1), group)
+
+
+def test_what_grows_is_drawn(tmp_path: Path) -> None:
+    figures = (*waiting.FIGURES, *deposits.HELD_FIGURES)
+    rows = [
+        Result(
+            name=f.name,
+            value=5.0,
+            unit=f.unit,
+            baseline=4.0,
+            ratio=1.25,
+            spread=[1.0, 2.0],
+            target=f.target,
+            holds=True,
+        )
+        for f in figures
+    ]
+    drawn = plots.draw(rows, tmp_path)
+    assert [file.read_bytes()[:4] for file in drawn] == [b"\x89PNG"] * 2
+    assert plots.draw(rows[1:5], tmp_path) == []
+
+
+def assert_sound(rows: list[Result], wanted: Subject | Group | Course) -> None:
+    figures = wanted.figures if not isinstance(wanted, Subject) else (wanted,)
+    assert [row["name"] for row in rows] == [figure.name for figure in figures]
+    for row in rows:
+        low, high = row["spread"]
+        assert row["value"] > 0 and row["baseline"] > 0
+        assert 0 < low <= row["ratio"] <= high
