@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 ROLES = {"hub", "gateway", "device", "application"}
+KINDS = 25
+EXPECTED = {"refused", "healed", "reported"}
 
 
 def broken_promises(out: dict[str, Any], expected: int) -> Iterator[str]:
@@ -30,6 +32,21 @@ def broken_promises(out: dict[str, Any], expected: int) -> Iterator[str]:
     for restart in out["restarts"]:
         if restart["signal"] != 9 or restart["in_flight"] < 1 or restart["pid_before"] == restart["pid_after"]:
             yield f"not a kill with something in flight: {restart}"
+    yield from _successful_attacks(out.get("attacks", []))
+
+
+def _successful_attacks(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield a line for each attack that was not really made, or that the ends did not make of what they should."""
+    kinds = {row["name"] for row in rows}
+    if len(kinds) < KINDS or len(kinds) != len(rows):
+        yield f"{len(kinds)} kinds of attack in {len(rows)} rows, and there must be {KINDS}, a row each"
+    for row in rows:
+        if not 0 < row["tried"] == row["reached_network"]:
+            yield f"{row['name']}: tried {row['tried']}, and {row['reached_network']} reached the network"
+        if row["wrong_at_handler"] or row["undetected"]:
+            yield f"{row['name']}: {row['wrong_at_handler']} wrong at a handler, {row['undetected']} undetected"
+        if row["expected"] not in EXPECTED:
+            yield f"{row['name']}: {row['expected']} is nothing to be expected"
 
 
 def main(path: str, devices: str, messages: str) -> int:
@@ -40,7 +57,8 @@ def main(path: str, devices: str, messages: str) -> int:
         print(f"error: {line}")
     if not broken:
         print(
-            f"the demo holds: {out['delivered']} readings delivered, {len(out['restarts'])} kills, no loss, no repeat"
+            f"the demo holds: {out['delivered']} readings delivered, {len(out['restarts'])} kills, no loss, no repeat;"
+            f" {len(out['attacks'])} kinds of attack, all of them on the network, none undetected"
         )
     return int(bool(broken))
 

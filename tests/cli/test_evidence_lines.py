@@ -32,7 +32,7 @@ def test_a_refusal_and_a_report_are_one_line_each(capsys: pytest.CaptureFixture[
     endpoint.on_event(Missing("sealway://a.example/device/b", b"\x01", ((2, 3),)))
     endpoint.on_event(Silent("sealway://a.example/device/b", b"\x01", 5))
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
-        {"event": "refused", "digest": "0000000000000000", "error": "Replayed"},
+        {"event": "refused", "digest": "0000000000000000", "error": "Replayed", "message": "opened before"},
         {
             "event": "reported",
             "kind": "Missing",

@@ -14,6 +14,15 @@ from typing import Any
 import jsonschema
 import pytest
 
+from sealway.adversary.catalogue import ATTACKS
+from sealway.adversary.verdict import faults
+from sealway.cli.demo import attacks as acts
+from sealway.cli.demo.besieged import Besieged
+from sealway.cli.demo.town import Member
+from tests.e2e.memory import in_files
+
+READING = {"raw": b'"at":"device-1"'}
+"""In every reading of the second act's first device."""
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 TEXTS = (
     "",
@@ -46,6 +55,19 @@ def checked_report(path: Path) -> dict[str, Any]:
     return report
 
 
+def kinds_of_attack() -> set[str]:
+    lanes = (acts.against_directory, acts.before_hub, acts.before_gateway, acts.as_gateway)
+    town = Besieged(*(Member("sealway://b.example/device/d", "device", Path("d")),) * 3,
+                    (Member("sealway://b.example/device/d", "device", Path("d")),) * 3,
+                    *(Member("sealway://b.example/device/d", "device", Path("d")),) * 2, 1, 2, 3, 4, 5)  # fmt: skip
+    return {turn.attack for lane in lanes for turn in lane(town)} | {acts.against_memory(town).attack}
+
+
+def test_the_demo_does_more_than_25_kinds_of_attack_and_each_is_in_the_catalogue() -> None:
+    assert len(kinds_of_attack()) >= 60
+    assert kinds_of_attack() <= set(ATTACKS)
+
+
 def received_lines(kept: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (kept / "app" / "received.jsonl").read_text().splitlines()]
     schema = json.loads((SCHEMAS / "received.schema.json").read_text())
@@ -55,7 +77,9 @@ def received_lines(kept: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.processes
-async def test_live_readings_survive_four_kills_and_show_the_commanded_interval(tmp_path: Path) -> None:
+async def test_live_readings_survive_four_kills_and_show_the_commanded_interval_and_attacks_come_to_nothing(
+    tmp_path: Path,
+) -> None:
     out, kept = tmp_path / "out.json", tmp_path / "kept"
     options = ["--devices", "2", "--messages", "80", "--rate", "20", "--seed", "7"]
     code, printed = await run_demo(*options, "--json", str(out), "--keep", str(kept))
@@ -70,6 +94,13 @@ async def test_live_readings_survive_four_kills_and_show_the_commanded_interval(
     assert report["overhead_bytes"]["min"] in (23, 24)
     for role in ("hub", "gateway", "device-1", "device-2"):
         assert (kept / role).is_dir()
+    assert {row["name"] for row in report["attacks"]} == kinds_of_attack()
+    for row in report["attacks"]:
+        assert not faults(row), row
+        assert row["reported_as"] or row["expected"] == "healed", row
+        assert row["name"] in printed
+    assert not any(in_files(kept / "siege" / f"adversary-{place}", READING) for place in ("http", "coap", "gateway"))
+    assert in_files(kept / "siege" / "device-1", READING), "the control: files are searched"
 
 
 @pytest.mark.processes
@@ -81,7 +112,8 @@ async def test_csv_rows_arrive_byte_for_byte(tmp_path: Path) -> None:
         writer.writeheader()
         writer.writerows(rows)
     out, kept = tmp_path / "out.json", tmp_path / "kept"
-    code, printed = await run_demo("--input", str(source), "--json", str(out), "--keep", str(kept), "--seed", "3")
+    options = ["--input", str(source), "--seed", "3", "--no-attacks"]
+    code, printed = await run_demo(*options, "--json", str(out), "--keep", str(kept))
     assert code == 0, printed
     assert checked_report(out)["sent"] == len(rows)
     arrived = {line["row"]: base64.b64decode(line["payload_b64"]) for line in received_lines(kept)}
@@ -94,7 +126,7 @@ async def test_json_lines_from_standard_input_arrive_verbatim(tmp_path: Path) ->
     texts = ['{"a":1}', '{ "a" : 1.0e0 ,"b":"\\u00e9é" }', '{"a":1,"a":2}', "[1, 2]", '"水表"', "null", "  7 "]
     lines = [texts[n % len(texts)].encode() for n in range(210)]
     out, kept = tmp_path / "out.json", tmp_path / "kept"
-    options = ["--input", "-", "--devices", "2", "--messages", "100", "--rate", "60", "--seed", "5"]
+    options = ["--input", "-", "--devices", "2", "--messages", "100", "--rate", "60", "--seed", "5", "--no-attacks"]
     code, printed = await run_demo(*options, "--json", str(out), "--keep", str(kept), given=b"\n".join(lines))
     assert code == 0, printed
     assert checked_report(out)["sent"] == 200, "the limit is a device's"

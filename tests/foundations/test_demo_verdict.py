@@ -25,8 +25,15 @@ GOOD: dict[str, Any] = {
         {"role": role, "pid_before": 10 + n, "pid_after": 20 + n, "signal": 9, "in_flight": 1}
         for n, role in enumerate(("hub", "gateway", "device", "application"))
     ],
+    "attacks": [
+        {
+            "name": f"attack-{n}", "tried": 3, "reached_network": 3, "expected": "refused", "wrong_at_handler": 0,
+            "undetected": 0, "reported_as": {"Replayed": 3},
+        }
+        for n in range(25)
+    ],
     "ok": True,
-}
+}  # fmt: skip
 
 
 def _verdict(path: Path, out: dict[str, Any]) -> int:
@@ -54,6 +61,14 @@ def test_a_good_demo_passes(tmp_path: Path) -> None:
         lambda out: out["restarts"][0].update(in_flight=0),
         lambda out: out["restarts"][0].update(signal=15),
         lambda out: out["restarts"][0].update(pid_after=10),
+        lambda out: out.pop("attacks"),
+        lambda out: out["attacks"].pop(),
+        lambda out: out["attacks"][0].update(name="attack-1"),
+        lambda out: out["attacks"][0].update(reached_network=2),
+        lambda out: out["attacks"][0].update(tried=0, reached_network=0),
+        lambda out: out["attacks"][0].update(wrong_at_handler=1),
+        lambda out: out["attacks"][0].update(undetected=1),
+        lambda out: out["attacks"][0].update(expected="ignored"),
     ],
 )
 def test_a_broken_promise_fails(spoil: Callable[[dict[str, Any]], None], tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class Witness:
         endpoint.on_event = self._reported
 
     def _refused(self, digest: str, error: SealwayError) -> None:
-        self._tell("refused", digest=digest, error=type(error).__name__)
+        self._tell("refused", digest=digest, error=type(error).__name__, message=error.message)
 
     def _reported(self, event: Event) -> None:
         self._tell("reported", kind=type(event).__name__, **{k: _plain(v) for k, v in asdict(event).items()})

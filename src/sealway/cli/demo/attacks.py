@@ -107,9 +107,9 @@ def before_hub(town: Besieged) -> Iterator[Turn]:
     yield Turn("accept-and-drop", here | {"count": EACH})
     yield Turn("swallow-acknowledgements", here | {"count": EACH})
     yield Turn("reorder", here | {"count": 8, "parameters": {"together": 4, "seconds": 1.0}})
+    yield Turn("replay-after-restart", here | {"count": EACH}, kill="application")
     for name in FLOODS:
         yield Turn(name, here | {"count": OF_A_FLOOD})
-    yield Turn("replay-after-restart", here | {"count": EACH}, kill="application")
     yield Turn("tamper-opener-reseed", here | {"count": 2}, kill="device-1")
     for name in ON_OPENERS[1:]:
         yield Turn(name, here | {"count": 2})

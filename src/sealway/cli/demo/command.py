@@ -34,9 +34,13 @@ def demo(
         str | None, typer.Option("--input", help="FILE.csv, FILE.jsonl or - : its rows are the readings.")
     ] = None,
     keep: Annotated[Path | None, typer.Option(help="Leave every role's directory here.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides when roles are killed; default random.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Decides when roles are killed and what the adversary does; default random.")
+    ] = None,
+    no_attacks: Annotated[bool, typer.Option("--no-attacks", help="Leave out the second act, under attack.")] = False,
 ) -> None:
-    """Run a whole fleet on this computer: readings and commands sealed end to end, while its processes are killed."""
+    """Run a whole fleet on this computer: sealed end to end, while its processes are killed; then under attack."""
+    from sealway.cli.demo.report import what_is_wrong
     from sealway.cli.demo.source import settled_source
 
     directory = _directory(keep)
@@ -44,11 +48,11 @@ def demo(
         path, rows = settled_source(source, directory) if source is not None else (None, 0)
         chosen = seed if seed is not None else SystemRandom().randrange(1 << 31)
         live = not headless and sys.stdout.isatty()
-        report = _run(Options(devices, messages, rate, path, rows, chosen, directory, verbose=live))
+        report = _run(Options(devices, messages, rate, path, rows, chosen, directory, live, not no_attacks))
         if json_file is not None:
             json_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         if not report["ok"]:
-            typer.echo(f"error: the ends disagree: {json.dumps(report)}", err=True)
+            typer.echo(f"error: {what_is_wrong(report)}", err=True)
             raise typer.Exit(5)
     finally:
         if keep is None:
@@ -76,5 +80,6 @@ def _run(options: Options) -> dict[str, Any]:
     else:
         with LiveView(console) as view:
             report = asyncio.run(tell(options, view.show, view.say))
-    console.print(summary(report))
+    for table in summary(report):
+        console.print(table)
     return report

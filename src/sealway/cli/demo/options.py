@@ -24,6 +24,7 @@ class Options:
         seed: decides when roles are killed and what commands say.
         directory: where every role has its own directory.
         verbose: devices tell of every message they seal, for the live view.
+        attacks: whether there is a second act, under attack.
     """
 
     devices: int
@@ -34,6 +35,7 @@ class Options:
     seed: int
     directory: Path
     verbose: bool = False
+    attacks: bool = True
 
     @property
     def expected(self) -> int:

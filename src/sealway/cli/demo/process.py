@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import sys
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,10 @@ SEALWAY = (sys.executable, "-m", "sealway")
 TRACEBACK = "SEALWAY_TRACEBACK"
 READY_S = 60.0
 STOP_S = 15.0
+LEAST_PRIORITY = 19
+
+GENTLY: ContextVar[bool] = ContextVar("gently", default=False)
+"""Whether commands that are run now leave the processor to others: what they prepare is needed later."""
 
 
 class RoleProcess:
@@ -155,6 +161,9 @@ async def run(*arguments: str) -> bytes:
         stderr=asyncio.subprocess.PIPE,
         env=_environment(),
     )
+    if GENTLY.get():
+        with contextlib.suppress(ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, process.pid, LEAST_PRIORITY)
     out, err = await process.communicate()
     if process.returncode != 0:
         raise TransportFailed(f"sealway {' '.join(arguments[:2])} failed: {err.decode('utf-8', 'replace').strip()}")

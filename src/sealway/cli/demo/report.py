@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sealway.adversary.verdict import faults
 from sealway.cli.demo.kills import Restart
 from sealway.cli.demo.process import run_json
 from sealway.cli.demo.town import Town
@@ -41,6 +42,18 @@ async def make_report(town: Town, *, seed: int, restarts: list[Restart], seconds
     }
     report["ok"] = _is_well(report)
     return report
+
+
+def with_attacks(report: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the report with what came of the attacks; it is ok only if every row is."""
+    return report | {"attacks": rows, "ok": bool(report["ok"] and rows and not any(map(faults, rows)))}
+
+
+def what_is_wrong(report: dict[str, Any]) -> str:
+    """Return in one line what keeps a report from being ok."""
+    found = [f"{row['name']}: {fault}" for row in report.get("attacks", []) for fault in faults(row)]
+    counts = {name: value for name, value in report.items() if name != "attacks"}
+    return "; ".join(found) if found else f"the ends disagree: {json.dumps(counts)}"
 
 
 def _is_well(report: dict[str, Any]) -> bool:

@@ -16,7 +16,7 @@ from sealway.cli.demo import attacks
 from sealway.cli.demo.attacks import Turn, Until
 from sealway.cli.demo.besieged import Besieged, adversaries_of, found_besieged, honest_roles, requests_of
 from sealway.cli.demo.judging import judged
-from sealway.cli.demo.process import RoleProcess, run, run_json
+from sealway.cli.demo.process import GENTLY, RoleProcess, run, run_json
 from sealway.cli.demo.puppeteer import Adversary
 from sealway.cli.demo.witnesses import Witnesses
 from sealway.errors import TransportFailed
@@ -28,6 +28,10 @@ PROBE_S: Final = 1.2
 """How long the application tries to reach the stranger with one command; then it asks again."""
 STARTS: Final = 48
 WITH_ONE_TIME: Final = 12
+KILL_S: Final = 1.0
+GRACE_S: Final = 15.0
+ROUNDS: Final = 2
+"""An act that found nothing to attack is done once more."""
 CALM_S: Final = 60.0
 PADDING: Final = "so that a carrier can tell a command from a receipt by its size. " * 3
 
@@ -44,6 +48,11 @@ class Siege:
     commands: dict[str, str] = field(default_factory=dict)
     """Request id to the name of the device."""
     chapter: str = "starting"
+
+    @property
+    def done(self) -> int:
+        """How many kinds of attack are over."""
+        return len({event["attack"] for adversary in self.adversaries.values() for event in adversary.ended})
 
     @property
     def processes(self) -> list[RoleProcess]:
@@ -66,21 +75,31 @@ class Siege:
 
 
 async def prepare(base: Path, seed: int) -> Siege:
-    """Found the town. Raises TransportFailed."""
+    """Found the town, while something else is going on. Raises TransportFailed."""
+    GENTLY.set(True)
     town = await found_besieged(base, seed)
     roles, adversaries = honest_roles(town), adversaries_of(town, base, seed)
     return Siege(town, roles, adversaries, Witnesses(), Random(seed))  # noqa: S311 - request ids, not keys
 
 
-async def besiege(siege: Siege, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Do every attack; return the rows of out.json. Raises TransportFailed."""
-    watcher = asyncio.create_task(_watch(siege), name="siege watcher")
+async def besiege(siege: Siege, show: Callable[[], None], say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Do every attack; return the rows of out.json.
+
+    Args:
+        show: called whenever something may have changed.
+        say: called with each line for people.
+
+    Raises:
+        TransportFailed: somebody did not start, or has ended.
+    """
+    watcher = asyncio.create_task(_watch(siege, show), name="siege watcher")
     try:
         await _open_gates(siege)
         await _against_directory(siege)
         say("an adversary stands on every hop; readings and commands flow through it")
         await _against_traffic(siege)
         siege.chapter = "waiting for what was withheld"
+        say(f"{siege.done} kinds of attack are over; what was withheld arrives")
         await _calm(siege)
     finally:
         watcher.cancel()
@@ -90,16 +109,18 @@ async def besiege(siege: Siege, say: Callable[[str], None]) -> list[dict[str, An
     return await judged(siege.town, siege.adversaries, siege.witnesses, siege.commands)
 
 
-async def _watch(siege: Siege) -> None:
+async def _watch(siege: Siege, show: Callable[[], None]) -> None:
     while True:
         siege.look()
+        show()
         await asyncio.sleep(LOOK_S)
 
 
 async def _open_gates(siege: Siege) -> None:
     """Start everyone but the devices; let the stranger seal what the adversary will send."""
     honest, hostile = siege.roles, siege.adversaries
-    await _start(honest["hub"], *hostile.values(), honest["gateway"], honest["application"])
+    await _start(honest["hub"], *hostile.values())
+    await _start(honest["gateway"], honest["application"])
     await siege.witnesses.until(lambda: siege.witnesses.has("application", "published"), "the application's bundle")
     town = siege.town
     await run(
@@ -110,8 +131,7 @@ async def _open_gates(siege: Siege) -> None:
 
 
 async def _start(*processes: RoleProcess) -> None:
-    for process in processes:
-        await process.start()
+    await asyncio.gather(*(process.start() for process in processes))
     await asyncio.gather(*(process.ready() for process in processes))
 
 
@@ -172,18 +192,25 @@ async def _perform(siege: Siege, between: str, turns: Iterable[Turn], *, last: b
         last: end the last one, too; else it goes on until another one begins.
     """
     adversary = siege.adversaries[between]
-    for turn in turns:
-        adversary.begin(turn.table())
-        seen = siege.witnesses.reports_so_far
-        if turn.kill:
-            await _kill(siege, siege.roles[turn.kill])
-        await _until_over(siege, adversary, turn, seen)
+    left = list(turns)
+    for _ in range(ROUNDS):
+        left = [turn for turn in left if not await _take(siege, adversary, turn)]
     if last:
         adversary.end()
 
 
+async def _take(siege: Siege, adversary: Adversary, turn: Turn) -> bool:
+    """Take one turn; return whether there was anything to attack."""
+    adversary.begin(turn.table())
+    seen = siege.witnesses.reports_so_far
+    if turn.kill:
+        await _kill(siege.roles[turn.kill])
+    await _until_over(siege, adversary, turn, seen)
+    return adversary.tried > 0
+
+
 async def _until_over(siege: Siege, adversary: Adversary, turn: Turn, seen: int) -> None:
-    end = time.monotonic() + turn.seconds + 1.0
+    end = time.monotonic() + turn.seconds
     over: dict[Until, Callable[[], bool]] = {
         Until.DONE: lambda: adversary.is_over,
         Until.REACHED: lambda: adversary.tried == adversary.reached >= turn.reached,
@@ -192,15 +219,20 @@ async def _until_over(siege: Siege, adversary: Adversary, turn: Turn, seen: int)
         ),
         Until.TIME: lambda: False,
     }
-    while not over[turn.until]() and time.monotonic() < end:
+    while not over[turn.until]() and _has_time(adversary, end):
         await asyncio.sleep(LOOK_S)
         if not adversary.running:
             raise TransportFailed(f"{adversary.title} has ended", hint=f"see {adversary.directory / 'stderr.log'}")
 
 
-async def _kill(siege: Siege, process: RoleProcess) -> None:
-    """Kill an end as a power cut does, a moment after the act has begun."""
-    await asyncio.sleep(0.5)
+def _has_time(adversary: Adversary, end: float) -> bool:
+    """Say whether to wait on; for what is under way a little longer."""
+    return time.monotonic() < end + (GRACE_S if adversary.tried > adversary.reached else 0.0)
+
+
+async def _kill(process: RoleProcess) -> None:
+    """Kill an end as a power cut does, once the act has something in its hands."""
+    await asyncio.sleep(KILL_S)
     await process.kill()
     await process.start()
     await process.ready()
@@ -220,7 +252,7 @@ async def _calm(siege: Siege) -> None:
     while time.monotonic() < end:
         sent = [await run_json("device", "status", "--state", str(d.directory), "--json") for d in devices]
         received = siege.town.application.directory / "received.jsonl"
-        if _lines(received) >= sum(int(s["sent"]) for s in sent) and not any(int(s["in_flight"]) for s in sent):
+        if _lines(received) >= sum(int(s["sent"]) for s in sent) and siege.commands.keys() <= witnesses.answered:
             return
         await asyncio.sleep(0.3)
 

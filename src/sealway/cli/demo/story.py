@@ -15,7 +15,8 @@ from sealway.cli.demo.kills import UNAIDED, Restart, kill_in_flight
 from sealway.cli.demo.options import LIVE_RATE, Options
 from sealway.cli.demo.process import RoleProcess
 from sealway.cli.demo.progress import Progress
-from sealway.cli.demo.report import make_report
+from sealway.cli.demo.report import make_report, with_attacks
+from sealway.cli.demo.siege import Siege, besiege, prepare
 from sealway.cli.demo.sightings import Sighting, Sightings
 from sealway.cli.demo.town import HOST, Member, Town, found
 from sealway.errors import TransportFailed
@@ -40,6 +41,7 @@ class Story:
     sighting: Sighting | None = None
     restarts: list[Restart] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
+    siege: Siege | None = None
 
 
 async def tell(options: Options, show: Callable[[Story], None], say: Callable[[str], None]) -> dict[str, Any]:
@@ -54,6 +56,24 @@ async def tell(options: Options, show: Callable[[Story], None], say: Callable[[s
     """
     say("founding a domain: owner, hub, gateway, application and devices make their keys")
     town = await found(options)
+    besieged = asyncio.create_task(prepare(options.directory / "siege", options.seed)) if options.attacks else None
+    try:
+        story, report = await _first_act(options, town, show, say)
+        if besieged is None:
+            return report
+        say("the second act: another town, and an adversary on every hop")
+        story.siege = await besieged
+        rows = await besiege(story.siege, lambda: show(story), say)
+        return with_attacks(report, rows)
+    finally:
+        if besieged is not None:
+            besieged.cancel()
+            await asyncio.gather(besieged, return_exceptions=True)
+
+
+async def _first_act(
+    options: Options, town: Town, show: Callable[[Story], None], say: Callable[[str], None]
+) -> tuple[Story, dict[str, Any]]:
     progress = Progress(town.application.directory / "received.jsonl")
     story = Story(options, town, progress, roles_of(town, options))
     watcher = asyncio.create_task(_watch(story, show), name="demo watcher")
@@ -64,7 +84,7 @@ async def tell(options: Options, show: Callable[[Story], None], say: Callable[[s
         await asyncio.gather(watcher, return_exceptions=True)
         await stop_all(story)
     seconds = time.monotonic() - story.started
-    return await make_report(town, seed=options.seed, restarts=story.restarts, seconds=seconds)
+    return story, await make_report(town, seed=options.seed, restarts=story.restarts, seconds=seconds)
 
 
 async def _act(story: Story, say: Callable[[str], None]) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -12,12 +13,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from sealway.adversary.verdict import faults
+from sealway.cli.demo.siege import Siege
 from sealway.cli.demo.sightings import Sighting
 from sealway.cli.demo.story import Story
 
 MOST_LINES = 8
 _MOST_SHOWN = 200
 _VIEWS = "one message, four views"
+_PLACES = {"http": "before the hub", "coap": "before the gateway", "gateway": "as a gateway"}
 
 
 class LiveView:
@@ -41,9 +45,28 @@ class LiveView:
 
     def show(self, story: Story) -> None:
         """Draw the story as it stands."""
+        if story.siege is not None:
+            self._live.update(Group(_siege(story.siege), self._happened()))
+            return
         parts: list[RenderableType] = [_progress(story), _roles(story), _four_views(story.sighting)]
-        parts.append(Panel(Text("\n".join(self._lines)), title="what happened", title_align="left", border_style="dim"))
-        self._live.update(Group(*parts))
+        self._live.update(Group(*parts, self._happened()))
+
+    def _happened(self) -> RenderableType:
+        return Panel(Text("\n".join(self._lines)), title="what happened", title_align="left", border_style="dim")
+
+
+def _siege(siege: Siege) -> RenderableType:
+    table = Table(expand=True, box=None, header_style="dim")
+    for heading in ("the adversary", "does", "tried", "reached the network", "done before"):
+        table.add_column(heading)
+    for adversary in siege.adversaries.values():
+        before = ", ".join(str(event["attack"]) for event in adversary.ended[-3:])
+        counts = str(adversary.tried), str(adversary.reached)
+        table.add_row(_PLACES[adversary.between], adversary.acting or "lets pass", *counts, before)
+    errors = Counter(error for _, error in siege.witnesses.refused).most_common(8)
+    said = ", ".join(f"{error} {times}" for error, times in errors) or "nothing"
+    text = Text(f"\n{siege.done} kinds of attack done. The ends refused: {said}")
+    return Panel(Group(table, text), title=f"under attack: {siege.chapter}", title_align="left", border_style="red")
 
 
 def _progress(story: Story) -> RenderableType:
@@ -97,8 +120,26 @@ def _cut(text: str) -> str:
     return text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + "…"
 
 
-def summary(report: dict[str, Any]) -> RenderableType:
-    """Return the table that ends the demo."""
+def summary(report: dict[str, Any]) -> list[RenderableType]:
+    """Return the tables that end the demo."""
+    attacks = [_attacks(report["attacks"])] if "attacks" in report else []
+    return [*attacks, _ends(report)]
+
+
+def _attacks(rows: list[dict[str, Any]]) -> RenderableType:
+    table = Table(title=f"{len(rows)} kinds of attack", title_justify="left", box=None, header_style="dim")
+    for heading in ("attack", "got through", "to be", "what the ends said", ""):
+        table.add_column(heading, no_wrap=heading in ("attack", "got through"))
+    for row in rows:
+        said = ", ".join(f"{name} {times}" for name, times in row["reported_as"].items())
+        wrong = faults(row)
+        verdict = f"[red]{'; '.join(wrong)}[/]" if wrong else "[green]ok[/]"
+        counts = f"{row['reached_network']} of {row['tried']}"
+        table.add_row(row["name"], counts, row["expected"], said or "-", verdict)
+    return table
+
+
+def _ends(report: dict[str, Any]) -> RenderableType:
     table = Table(title="what the two ends say", title_justify="left", box=None, show_header=False)
     commands = report["commands"]
     rows = {
@@ -111,8 +152,15 @@ def summary(report: dict[str, Any]) -> RenderableType:
         ),
         "from sealing to opening, ms (p50, p99)": ", ".join(f"{report['latency_ms'][k]:g}" for k in ("p50", "p99")),
         "seconds": f"{report['seconds']:.1f}",
+        "attacks, wrong at a handler, undetected": _told_of(report.get("attacks")),
         "verdict": "[green]all is well[/]" if report["ok"] else "[red]something is wrong[/]",
     }
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _told_of(rows: list[dict[str, Any]] | None) -> str:
+    if rows is None:
+        return "left out"
+    return f"{len(rows)} kinds, {sum(r['wrong_at_handler'] for r in rows)}, {sum(r['undetected'] for r in rows)}"
