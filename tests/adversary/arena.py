@@ -66,6 +66,7 @@ class Arena:
         self.must: list[Sent] = []
         self.may: list[Sent] = []
         self.late = 0
+        self._handing_in = 0
         self.accepted = 0
         self._policy, self._max_age, self._max_silence = policy, max_age, max_silence
         self._carriers: dict[str, HostileCarrier] = {}
@@ -188,12 +189,15 @@ class Arena:
         claims = Claims(topic="readings", tag="plain", expires=expires) if self._last % 2 else None
         row = (str(self.name(label)), str(self.name(to)), what)
         self.may.append(row)  # killed in between, it may have been sent
+        self._handing_in += 1
         try:
             await self.roles[label].send(self.name(to), "readings", what.encode(), claims=claims, within=timedelta(0))
         except SealwayError as error:
             self.reported[type(error).__name__] += 1
         else:
             self.must.append(row)
+        finally:
+            self._handing_in -= 1
 
     async def _commands(self, label: str) -> None:
         under_way: set[asyncio.Task[None]] = set()
@@ -211,10 +215,14 @@ class Arena:
         ops: Application = self.roles["ops"]
         self.may.append(row)
         try:
-            asked = await ops.ask(
-                self.name(label), "valve", what.encode(), timeout=timedelta(hours=2), max_age=self._max_age
-            )
-            self.must.append(row)
+            self._handing_in += 1
+            try:
+                asked = await ops.ask(
+                    self.name(label), "valve", what.encode(), timeout=timedelta(hours=2), max_age=self._max_age
+                )
+                self.must.append(row)
+            finally:
+                self._handing_in -= 1
             await ops.answer(asked)
         except SealwayError as error:
             self.reported[type(error).__name__] += 1
@@ -269,6 +277,9 @@ class Arena:
         """Wait until the row is as it should be, a bounded time, then a moment more; return it."""
         for _ in range(2):
             with contextlib.suppress(AssertionError):
-                await until(lambda: not faults(judge(tally, self.evidence())), seconds=patience_s)
+                await until(lambda: self._is_settled(tally), seconds=patience_s)
             await asyncio.sleep(AFTERWARDS_S)
         return judge(tally, self.evidence())
+
+    def _is_settled(self, tally: Tally) -> bool:
+        return not self._handing_in and not faults(judge(tally, self.evidence()))

@@ -23,8 +23,10 @@ from sealway.protocol.sentlog import Uptime
 from sealway.protocol.start import OwnKeys, start
 from sealway.sdk.evidence import digest_of
 from sealway.sdk.prekeystore import PrekeyStore
+from sealway.wire.address import Name
 from sealway.wire.message import CODE_POST, Message
 from tests.adversary.arena import DEVICES, QUICK, Arena
+from tests.system.domain import DOMAIN
 from tests.system.world import until
 
 DAY_S = 86_400
@@ -112,6 +114,7 @@ async def let_bundles_expire(arena: Arena) -> None:
         await _pass(arena, 8 * DAY_S)
     for label in DEVICES:
         await _see_newer(arena, label, 2)
+    arena.roles["ops"].endpoint.directory._sequences.clear()  # as one who asks for the first time
 
 
 async def _pass(arena: Arena, seconds: int) -> None:
@@ -167,6 +170,8 @@ def _short(policy: Policy = QUICK, **changes: Any) -> dict[str, Any]:
     return {"policy": replace(policy, **changes)}
 
 
+TO_OPS = frozenset({Name(DOMAIN, "application", "ops").mailbox})
+TO_DEVICES = frozenset(Name(DOMAIN, "device", label).mailbox for label in DEVICES)
 ONCE = Selection(count=1, seconds=LONG_S)
 TWICE = Selection(count=2, seconds=LONG_S)
 FLOOD = Selection(count=60, seconds=LONG_S)
@@ -176,20 +181,20 @@ CASES: dict[str, Case] = {
     **dict.fromkeys(("tamper-opener-reseed", "tamper-opener-salt"), RESTARTS),
     "tamper-opener-epoch": replace(RESTARTS, options=_short(step_after_messages=1), seconds=20),
     "replay-after-restart": replace(RESTARTS, select=Selection(count=4, seconds=LONG_S)),
-    "replay-after-step": Case(warm=True),
+    "replay-after-step": Case(TWICE, warm=True, seconds=4),
     "replay-later": Case(parameters=lambda path: LaterParameters(20.0)),
     "replay-start": Case(parameters=lambda path: LaterParameters(20.0)),
     **dict.fromkeys(("splice", "splice-with-kid", "swap-kids", "swap-answers", "reflect"), Case(warm=True)),
     **dict.fromkeys(("tamper-topic", "tamper-tag-claim", "tamper-expiry", "strip-claims"), Case()),
     "hold-commands": Case(
-        Selection(count=4, seconds=LONG_S), lambda path: HoldParameters(40.0, 96), warm=True,
+        Selection(count=4, seconds=LONG_S, subjects=TO_DEVICES), lambda path: HoldParameters(40.0, 96), warm=True,
         options={"speed": 20.0, "max_age": timedelta(seconds=20)},
     ),
     "silence": Case(Selection(seconds=200), warm=True, commands=False),
     "withhold-for-good": Case(Selection(count=4, seconds=200), warm=True, commands=False),
     "drop-everything": Case(Selection(seconds=30)),
     "deny-directory": Case(Selection(seconds=30)),
-    "serve-one-time-twice": Case(ONCE, options=_short(held_for_ms=60_000)),
+    "serve-one-time-twice": Case(ONCE, options=_short(anew_after_ms=60_000)),
     "substitute-root": Case(TWICE, during=ask_for_root),
     "substitute-bundle-older": Case(TWICE, before=renew_bundles, during=ask_for_bundles),
     "substitute-bundle-expired": Case(TWICE, before=let_bundles_expire, during=ask_for_bundles),
@@ -206,13 +211,18 @@ CASES: dict[str, Case] = {
          "flood-epochs", "flood-starts"),
         Case(FLOOD, warm=True),
     ),
+    "flood-numbers": Case(FLOOD, warm=True, options={"speed": 20.0}),
     "flood-oversized": Case(Selection(count=12, seconds=LONG_S), warm=True),
     "flood-stranger": Case(
-        Selection(count=48, seconds=LONG_S, subjects=frozenset()),
+        Selection(count=48, seconds=LONG_S, subjects=TO_OPS),
         lambda path: RecordedParameters(str(path / "stranger-starts")), before=record_strangers_starts,
         during=count_strangers,
     ),
 }  # fmt: skip
+
+
+QUIET = _short(reoffer_after_ms=3_600_000, longest_reoffer_ms=3_600_000)
+"""Senders offer nothing twice, so nothing comes twice but by the adversary's doing."""
 
 
 def case_of(name: str) -> Case:

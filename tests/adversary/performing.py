@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.adversary.arena import Arena
-from tests.adversary.cases import case_of
+from tests.adversary.cases import Case, case_of
 
 
-async def perform(path: Path, name: str, *, patience_s: float = 10.0) -> dict[str, Any]:
+async def perform(path: Path, name: str, *, patience_s: float = 10.0, case: Case | None = None) -> dict[str, Any]:
     """Run an attack against live traffic; return its row."""
-    case = case_of(name)
+    case = case_of(name) if case is None else case
     async with Arena(path, **case.options).running() as arena:
         if case.warm:
             await arena.warm_up()

@@ -94,8 +94,13 @@ class Holding(Working):
         """See ``Working``."""
         if isinstance(self.parameters, HoldParameters) and len(passing.content) < self.parameters.least_bytes:
             return None
-        self._held.append((self.tools.now(), passing))
+        if not self.again(passing):
+            self._held.append((self.tools.now(), passing))
         return []
+
+    def again(self, passing: Passing) -> bool:
+        """See ``Working``: while an envelope is held, its sender may offer it again in vain."""
+        return any(held.digest == passing.digest for _, held in self._held)
 
     def due(self, leg: Leg, subject: str) -> list[Passing]:
         """See ``Working``."""

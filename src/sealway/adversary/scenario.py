@@ -105,9 +105,7 @@ def _act(row: Any, where: str) -> Act:
     wanted = _value(row, "attack", str, None, where)
     attack = attack_named(wanted)
     if attack is None:
-        raise LocalMisuse(
-            f"{where}attack: there is no {wanted!r}", hint="`sealway adversary list` shows what there is"
-        )
+        raise LocalMisuse(f"{where}attack: there is no {wanted!r}", hint="`sealway adversary list` shows what there is")
     parameters = row.get("parameters", {})
     if not isinstance(parameters, dict):
         raise LocalMisuse(f"{where}parameters: a table expected")
