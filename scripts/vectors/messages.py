@@ -36,6 +36,12 @@ GOOD: list[tuple[str, Message]] = [
         Message(CODE_POST, payload=b"m", first_identity=FirstIdentity(value("session"), 70_000), void=((1, 1), (4, 9))),
     ),
     ("of a start", Message(CODE_POST, payload=b"s", start_signature=value("signature", 64), newest_session=b"")),
+    (
+        "of a start after a fork",
+        Message(
+            CODE_POST, start_signature=value("signature", 64), newest_session=b"", forked_session=value("session")
+        ),
+    ),
     ("of a first reply", Message(CODE_CHANGED, receive_kid=b"\x0b", max_silence=3_600)),
 ]  # fmt: skip
 BAD = {

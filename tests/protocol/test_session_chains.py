@@ -18,11 +18,12 @@ from sealway.errors import (
 )
 from sealway.protocol.events import ForkSuspected
 from sealway.protocol.policy import DAY_MS, DEFAULT_POLICY, HOUR_MS
+from sealway.protocol.session import Start
 from sealway.protocol.snapshot import snapshot
 from sealway.wire.envelope import Envelope
-from sealway.wire.header import Opener
+from sealway.wire.header import Opener, StartHeader
 from sealway.wire.message import CODE_CHANGED, CODE_POST, FirstIdentity, Message
-from tests.protocol.session_pair import BUNDLE_ID, End, ends, header, recorded_keys, talking
+from tests.protocol.session_pair import BUNDLE_ID, HASH, End, ends, header, recorded_keys, talking
 
 
 def exchange(a: End, b: End, count: int) -> None:
@@ -680,3 +681,23 @@ def test_an_evicted_root_leaves_what_is_missing_around_it_gone() -> None:
     receive._evict_roots(replace(DEFAULT_POLICY, skipped=2))
     assert list(receive.gone) == [(sealed[0].number, sealed[2].number)]
     assert not any(chain.skipped for epoch in receive.epochs for chain in epoch.chains)
+
+
+def test_a_fork_that_was_found_is_remembered_and_named_in_the_next_start() -> None:
+    a, b = talking()
+    clone = a.copy()
+    b.open(a.seal())
+    with pytest.raises(PeerForked):
+        b.open(clone.seal())
+    b.restart()
+    assert b.session.peer_forked
+    b.session.start = Start(StartHeader(bytes(32), bytes(32), b"A", bytes(32)), bytes(64), b"", b.session.hash)
+    b.restart()
+    assert b.session.start is not None
+    assert b.session.start.forked_session == HASH
+
+
+def test_a_forked_session_is_named_in_starts_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = talking()
+    late = Message(CODE_POST, forked_session=bytes(32)).encode()
+    assert isinstance(b.open(sealed_plaintext(a, late, monkeypatch)).defect, Malformed)

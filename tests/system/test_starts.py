@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -241,3 +243,45 @@ async def test_a_peer_without_a_bundle(world: World) -> None:
     async with world.device() as meter:
         with pytest.raises(SealwayError):
             await meter.send(world.member("application", "nobody").name, "readings", b"me")
+
+
+class Gate:
+    """Lets pass on the way up what it is told to (everything at first); on the way down all or nothing."""
+
+    def __init__(self) -> None:
+        self.passes: Callable[[Envelope], bool] = lambda _: True
+        self.keeps_down = False
+
+    def up(self, deposits: list) -> list:  # type: ignore[type-arg]
+        return [deposit for deposit in deposits if self.passes(Envelope.decode(deposit.envelope))]
+
+    def down(self, collected: list[Collected]) -> list[Collected]:
+        return [] if self.keeps_down else collected
+
+
+async def test_a_start_that_comes_late_is_no_proof_of_a_lost_state(fast: World) -> None:
+    """It was sealed before its sender knew of the session in use; what was opened in that does not come again."""
+    of_ops, of_meter = Gate(), Gate()
+    async with fast.application(tamper=of_ops) as ops, fast.watching(ops):
+        async with fast.device(tamper=of_meter) as meter:
+            await ready(meter, ops)
+            of_ops.passes = lambda envelope: envelope.start is None
+            asked = await ops.ask(fast.meter, "valve", b"late", timeout=timedelta(days=2))
+            await meter.send(fast.ops, "readings", b"1")
+            await until(lambda: fast.got == [b"1"])
+            await until(lambda: not meter.endpoint.outbox)
+        async with fast.device(tamper=of_meter) as meter:
+            of_meter.keeps_down = True
+            of_ops.passes = lambda _: False
+            await meter.send(fast.ops, "readings", b"2")
+            await until(lambda: fast.got == [b"1", b"2"])
+            of_ops.passes = lambda envelope: envelope.start is not None  # no receipt for what was opened
+            of_meter.keeps_down = False
+            await until(lambda: counters(meter)["sessions_accepted"] == 1)
+            await until(lambda: counters(meter)["sessions_left"] >= 1)
+            of_ops.passes = lambda _: True
+            await asyncio.wait_for(ops.answer(asked), 30)
+            await meter.send(fast.ops, "readings", b"3")
+            await until(lambda: b"3" in fast.got)
+            await until(lambda: not meter.endpoint.outbox)
+    assert fast.got == [b"1", b"2", b"3"]

@@ -22,7 +22,7 @@ from tests.vectors import foreign_wire as wire
 from tests.vectors.foreign_wire import Refused, demand
 
 WALK, SKIPPED = 65_536, 1_024
-RECEIPT, RECEIVE_KID, SIGNATURE, NEWEST, VOID = 65003, 65013, 65009, 65011, 65015
+RECEIPT, RECEIVE_KID, SIGNATURE, NEWEST, VOID, FORKED = 65003, 65013, 65009, 65011, 65015, 65021
 
 
 # keys ----------------------------------------------------------------------------------------------------------------
@@ -364,6 +364,7 @@ class Session:
 
     def _check_control(self, options: dict[int, Any], *, starting: bool) -> None:
         demand(starting == (SIGNATURE in options) == (NEWEST in options))
+        demand(starting or FORKED not in options)
         demand(self.start is None or RECEIVE_KID in options)
 
     def _drop(self, numbers: set[int]) -> None:

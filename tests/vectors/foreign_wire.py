@@ -17,7 +17,7 @@ UINT32 = 2**32 - 1
 TAG_OF_ALG = {10: 8, 30: 16, 24: 16}
 SUITE_OF_ALG = {10: 1, 30: 2, 24: 3}
 LONGEST = 262_144
-CRITICAL_ONCE = {65001, 65003, 65005, 65007, 65009, 65011, 65013, 65015, 65017, 65019}
+CRITICAL_ONCE = {65001, 65003, 65005, 65007, 65009, 65011, 65013, 65015, 65017, 65019, 65021}
 
 
 class Refused(Exception):
@@ -276,7 +276,7 @@ def _check_option(number: int, values: list[bytes]) -> None:
     demand(number in CRITICAL_ONCE or number in (12, 65000, 65002))
     demand(len(values) == 1)
     value = values[0]
-    lengths = {65001: (8, 8), 65009: (64, 64), 65013: (1, 8), 65017: (1, 1024)}
+    lengths = {65001: (8, 8), 65009: (64, 64), 65013: (1, 8), 65017: (1, 1024), 65021: (32, 32)}
     if number in lengths:
         demand(lengths[number][0] <= len(value) <= lengths[number][1])
     if number == 65011:

@@ -85,8 +85,8 @@ def test_other_codes_are_malformed(code: int) -> None:
 
 
 def test_unknown_critical_options_are_refused_and_elective_ones_dropped() -> None:
-    with pytest.raises(Malformed, match="critical option 65021"):
-        Message.decode(of((65021, b"")))
+    with pytest.raises(Malformed, match="critical option 65023"):
+        Message.decode(of((65023, b"")))
     with pytest.raises(Malformed, match="critical option 1"):
         Message.decode(of((1, b"")))
     assert Message.decode(of((14, b"\x3c"), (14, b"\x3c"), (65020, b"x"), rest=b"\xffp")) == Message(2, payload=b"p")
@@ -106,6 +106,7 @@ SINGLE = {
     65015: cbor.encode([0, 0]),
     65017: b"grant",
     65019: FileKey(1024, bytes(32)).encode(),
+    65021: bytes(32),
 }
 
 
@@ -168,6 +169,7 @@ REFUSED: dict[str, bytes] = {
     "file key for chunks that are too large": of((65019, cbor.encode([(1 << 20) + 1, bytes(32)]))),
     "short signature": of((65009, bytes(63))),
     "short newest session": of((65011, bytes(31))),
+    "empty forked session": of((65021, b"")),
     "empty receive-kid": of((65013, b"")),
     "long receive-kid": of((65013, bytes(9))),
     "empty void": of((65015, b"\x80")),

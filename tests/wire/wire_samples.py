@@ -9,7 +9,8 @@ from typing import Any
 from sealway.wire import cose
 from sealway.wire.address import MailboxAddress, Name
 from sealway.wire.bundle import BundleClaims, Offer, OneTimeKey, Publication, SignedBundle
-from sealway.wire.carriage import Acknowledgement, CertChain, Collected, CollectRequest, Deposits, Verdicts
+from sealway.wire.carriage import Acknowledgement, CertChain, Collected, CollectRequest, Deposits, Handed, Verdicts
+from sealway.wire.compact import to_compact
 from sealway.wire.consent import ConsentClaims, SignedConsent
 from sealway.wire.envelope import Envelope
 from sealway.wire.grant import GrantClaims, Scope, SignedGrant, every_device
@@ -65,6 +66,7 @@ FULL_MESSAGE = Message(
     ((0, 0), (2, 300)),
     b"not a real grant",
     FileKey(65_536, filled(32, 10)),
+    filled(32, 11),
 )
 
 BUNDLE_CLAIMS = BundleClaims(
@@ -153,6 +155,7 @@ SAMPLES: dict[str, list[Any]] = {
     "signed-root": [ROOT],
     "deposits": [Deposits(((BOX, STEADY.encode()), (BOX, b"\x00")))],
     "verdicts": [Verdicts(((201, ""), (413, "too large"))), Verdicts(())],
+    "handed": [Handed(((0, False, STEADY.encode()), (1 << 62, True, to_compact(STEADY)))), Handed(())],
     "collected": [Collected(((BOX, 0, STEADY.encode()), (BOX, 1 << 62, b"\x00"))), Collected(())],
     "acknowledgement": [Acknowledgement(((BOX, (1, 3, 2)), (GATEWAY.mailbox, (0,))))],
     "collect-request": [CollectRequest((BOX, GATEWAY.mailbox), 60, 10)],

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sealway.wire import cose
 from sealway.wire.address import MailboxAddress, Name
 from sealway.wire.bundle import BundleClaims, Offer, OneTimeKey, Publication, SignedBundle
-from sealway.wire.carriage import Acknowledgement, CertChain, Collected, CollectRequest, Deposits, Verdicts
+from sealway.wire.carriage import Acknowledgement, CertChain, Collected, CollectRequest, Deposits, Handed, Verdicts
 from sealway.wire.consent import ConsentClaims, SignedConsent
 from sealway.wire.envelope import TAG_BYTES, Envelope
 from sealway.wire.grant import GrantClaims, Scope, SignedGrant, every_device
@@ -87,6 +87,7 @@ messages = st.builds(
     void=ranges(64),
     grant=st.none() | st.binary(min_size=1, max_size=1024),
     file_key=st.none() | file_keys,
+    forked_session=st.none() | byte32,
 )
 plain_messages = st.builds(
     Message,
@@ -332,6 +333,7 @@ CODECS = [
     codec(SignedRoot, signed_roots),
     codec(Deposits, st.builds(Deposits, rows(st.tuples(mailboxes, opaque), 1))),
     codec(Verdicts, st.builds(Verdicts, rows(verdict_rows))),
+    codec(Handed, st.builds(Handed, rows(st.tuples(sequences, st.booleans(), opaque)))),
     codec(Collected, st.builds(Collected, rows(st.tuples(mailboxes, sequences, opaque)))),
     codec(Acknowledgement, st.builds(Acknowledgement, rows(acknowledged, 1, unique_by=lambda row: row[0]))),
     codec(

@@ -57,6 +57,8 @@ class Start:
     header: StartHeader
     signature: bytes
     newest_session: bytes
+    forked_session: bytes | None = None
+    """The newest session in which this peer was found to be forked, if there is one."""
 
 
 @dataclass(slots=True, repr=False)
@@ -94,6 +96,8 @@ class Session:
     silence_told: bool = False
     failed_opens: int = 0
     stopped: str | None = None
+    peer_forked: bool = False
+    """It was stopped since two copies of the peer's state are in use."""
     policy: Policy = DEFAULT_POLICY
     events: list[Event] = field(default_factory=list)
     allowance: Allowance = field(default_factory=Allowance)
@@ -171,6 +175,7 @@ class Session:
             receive_kid=self.kid_in if self.announce_kid else None,
             start_signature=start.signature if start is not None else None,
             newest_session=start.newest_session if start is not None else None,
+            forked_session=start.forked_session if start is not None else None,
         )
 
     def resume(self) -> None:
@@ -278,7 +283,7 @@ class Session:
         try:
             self.receive.check(found, number, self.policy)
         except PeerForked:
-            self.stopped = "the peer's state was forked"
+            self.stopped, self.peer_forked = "the peer's state was forked", True
             raise
         self.receive.take(found, number, tag, now_ms, self.policy)
         if found.new_epoch and found.new_root is not None:
@@ -316,6 +321,8 @@ class Session:
         starting = envelope.start is not None
         if starting != (message.start_signature is not None) or starting != (message.newest_session is not None):
             raise Malformed("the options of a start belong into the messages of a start, and only there")
+        if message.forked_session is not None and not starting:
+            raise Malformed("a forked session is named in a start only")
         if self.start is not None and message.receive_kid is None:
             raise Malformed("a first reply must name the kid that it wants to be found by")
 
@@ -329,7 +336,7 @@ class Session:
         try:
             news = self.send.acknowledge(receipt, number, self.log.tag_of(receipt.number))
         except (StateLost, PeerForked) as fatal:
-            self.stopped = fatal.message
+            self.stopped, self.peer_forked = fatal.message, isinstance(fatal, PeerForked)
             self.receive.void.add(number)  # not handed out: when it moves to another session it is no repetition
             raise
         if self.send.void:

@@ -23,7 +23,7 @@ from sealway.protocol.session import Session, Start
 from sealway.wire import cbor
 from sealway.wire.header import StartHeader
 
-VERSION = 1
+VERSION = 2
 _LIMIT = 1 << 26
 
 
@@ -35,6 +35,7 @@ def snapshot(session: Session) -> bytes:
             session.kid_in, session.kid_out, session.created_ms, _sending(session.send), _receiving(session.receive),
             _start(session.start), session.announce_kid, session.stepped_ms, session.since_step, _clock(session.clock),
             session.heard_ms, session.max_silence_s, session.silence_told, session.failed_opens, session.stopped,
+            session.peer_forked,
         ]
     )  # fmt: skip
 
@@ -57,11 +58,11 @@ def _session(fields: list[Any], log: SentLog, policy: Policy) -> Session:
     version, digest, peer, initiator, root, my_turn, peer_x, kid_in, kid_out, created, *rest = fields
     if version != VERSION:
         raise StateLost(f"a stored session has version {version}; this program reads version {VERSION}")
-    send, receive, start, announce, stepped, since, clock, heard, silence, told, failed, stopped = rest
+    send, receive, start, announce, stepped, since, clock, heard, silence, told, failed, stopped, forked = rest
     return Session(
         digest, peer, initiator, root, my_turn, peer_x, kid_in, kid_out, created,
         _to_sending(send), _to_receiving(receive), log, _to_start(start), announce, stepped, since,
-        _to_clock(clock), heard, silence, told, failed, stopped, policy,
+        _to_clock(clock), heard, silence, told, failed, stopped, forked, policy,
     )  # fmt: skip
 
 
@@ -110,14 +111,16 @@ def _to_epoch(fields: list[Any]) -> Epoch:
 
 
 def _start(start: Start | None) -> list[Any] | None:
-    return None if start is None else [start.header.to_value(), start.signature, start.newest_session]
+    if start is None:
+        return None
+    return [start.header.to_value(), start.signature, start.newest_session, start.forked_session]
 
 
 def _to_start(fields: list[Any] | None) -> Start | None:
     if fields is None:
         return None
-    header, signature, newest = fields
-    return Start(StartHeader.from_value(header), signature, newest)
+    header, signature, newest, forked = fields
+    return Start(StartHeader.from_value(header), signature, newest, forked)
 
 
 def _clock(clock: ReceiptClock) -> list[Any]:

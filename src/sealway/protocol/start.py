@@ -59,7 +59,7 @@ class OwnKeys:
 
 def start(
     me: OwnKeys, peer: ProvenBundle, signer: Signer, *, receive_kid: bytes, newest: bytes, now_ms: int,
-    random: Random, policy: Policy,
+    random: Random, policy: Policy, forked: bytes | None = None,
 ) -> Session:  # fmt: skip
     """Begin a session as its initiator; the first message sealed with it carries the start.
 
@@ -68,6 +68,7 @@ def start(
         signer: the key of this end's certificate.
         receive_kid: the identifier by which this end will find the session.
         newest: hash of the newest session known with this peer, or empty.
+        forked: hash of the newest session in which this peer was found to be forked, or None.
 
     Raises:
         LocalMisuse: the peer does not offer suite 1, or is this end itself.
@@ -91,7 +92,7 @@ def start(
     epoch = SendingEpoch(header.ephemeral, ephemeral, 0, keys.reseed_root, keys.chain, 0)
     return Session(
         digest, str(peer.credential.name), True, keys.root, False, b"", receive_kid, peer.claims.bundle_id, now_ms,
-        Sending(epoch), Receiving(), SentLog(), Start(header, signer.sign(_SIGNATURE + digest), newest),
+        Sending(epoch), Receiving(), SentLog(), Start(header, signer.sign(_SIGNATURE + digest), newest, forked),
         stepped_ms=now_ms, heard_ms=now_ms, policy=policy,
     )  # fmt: skip
 

@@ -86,11 +86,11 @@ class Links:
         held = self._sessions.sending_to(str(name))
         if held is not None and held is not before:  # the peer's start came in the meantime
             return held
-        newest = self._newest_with(str(name))
+        newest, forked = self._newest_with(str(name)), self._forked_with(str(name))
         kid = choose_kid(self._kids, self._random)
         session = start(
             self._own_keys(own), offer, self._member.signer, receive_kid=kid, newest=newest,
-            now_ms=self._clock.now_ms(), random=self._random, policy=self._policy,
+            now_ms=self._clock.now_ms(), random=self._random, policy=self._policy, forked=forked,
         )  # fmt: skip
         held = Held(session, offer.claims.mailbox.mailbox, newest, offer.credential.x5t)
         self._sessions.add(held)
@@ -128,12 +128,13 @@ class Links:
             envelope, self._own_keys(own), initiator, signed_prekey=own.signed_prekey, one_time=one_time,
             receive_kid=choose_kid(self._kids, self._random), now_ms=self._clock.now_ms(), policy=self._policy,
         )  # fmt: skip
-        newest = opened.message.newest_session if opened.message is not None else None
+        said = opened.message
+        newest, forked = (said.newest_session, said.forked_session) if said is not None else (None, None)
         held = Held(session, initiator.claims.mailbox.mailbox, newest or b"", header.x5t)
         self._sessions.add(held)
         self._sessions.record_start(header, session, envelope.kid)
         self._prekeys.spend(envelope.kid, header.one_time)
-        self._sessions.choose(held)
+        self._sessions.choose(held, forked)
         self._journal.count("sessions_accepted")
         self._engine.take(held, opened, envelope)
 
@@ -154,6 +155,11 @@ class Links:
         """A stopped session is not named: so the peer learns that this end does not use it any more."""
         known = [h.session for h in self._sessions.all() if h.session.peer == peer and h.session.stopped is None]
         return max(known, key=lambda s: s.created_ms).hash if known else b""
+
+    def _forked_with(self, peer: str) -> bytes | None:
+        """So a peer that goes on with a copy of its state learns where nothing it seals is opened any more."""
+        known = [h.session for h in self._sessions.all() if h.session.peer == peer and h.session.peer_forked]
+        return max(known, key=lambda s: s.created_ms).hash if known else None
 
     def _own(self) -> OwnBundle:
         own = self._prekeys.newest

@@ -155,13 +155,17 @@ class Sessions:
             session.peer, session.hash,
         )  # fmt: skip
 
-    def choose(self, accepted: Held) -> None:
-        """Decide, after a start of the peer was accepted, which session to send on."""
+    def choose(self, accepted: Held, forked: bytes | None) -> None:
+        """Decide, after a start of the peer was accepted, which session to send on.
+
+        Args:
+            forked: the session in which the peer says that it found this end to be forked: this state is a copy.
+        """
         current = self.sending_to(accepted.session.peer)
         digest = prefer(_known(current) if current is not None else None, _known(accepted))
         self.send_on(self._held[digest])
         if current is not None and digest == accepted.session.hash and _unknown_to_peer(current, accepted):
-            self.leave(current, lost=True)
+            self.leave(current, lost=forked == current.session.hash)
 
     def leave(self, held: Held, *, lost: bool = False) -> None:
         """Let a session's unacknowledged messages go on in another one.
@@ -258,7 +262,8 @@ class Sessions:
 
 
 def _unknown_to_peer(current: Held, accepted: Held) -> bool:
-    """A start that names another session than the answered one in use: its sender does not use that one any more."""
+    """A start that names another session than the answered one in use: its sender does not use that one, or did not
+    know of it yet."""
     return current.session.start is None and accepted.newest != current.session.hash
 
 

@@ -61,7 +61,7 @@ class Message:
     ``request_id`` 8 bytes, in a request its own, in a response that of the request; ``max_silence`` seconds, from 1;
     ``start_signature`` 64 bytes; ``newest_session`` 32 bytes, or empty for none known; ``receive_kid`` 1 to 8 bytes;
     ``void`` at most 64 ranges of own numbers that will not come again; ``grant`` a signed grant of at most 1024 bytes;
-    ``file_key`` what opens a sealed file.
+    ``file_key`` what opens a sealed file; ``forked_session`` 32 bytes: where its sender found this peer to be forked.
     """
 
     code: int
@@ -81,6 +81,7 @@ class Message:
     void: Ranges = ()
     grant: bytes | None = None
     file_key: FileKey | None = None
+    forked_session: bytes | None = None
 
     plain: ClassVar[bool] = False
     """Whether of Sealway's own options it has at most Sent-At, so that nothing in it is for a session to act on."""
@@ -234,13 +235,14 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "receive_kid": lambda value: shape.bstr(value, "Receive-Kid", 1, 8),
     "grant": lambda value: shape.bstr(value, "Grant", 1, MAX_GRANT_BYTES),
     "file_key": _instance(FileKey),
+    "forked_session": lambda value: shape.bstr(value, "Forked-Session", 32),
     "void": lambda value: shape.ranges(value, "void", MAX_VOID_RANGES),
 }
 _checked_fields = attrgetter(*_CHECKS)
 _NOT_PLAIN = [f for f in fields(Message) if f.name not in _PLAIN]
 _beyond_plain = attrgetter(*(f.name for f in _NOT_PLAIN))
 _NOTHING = tuple(f.default for f in _NOT_PLAIN)
-_control_fields = attrgetter("receipt", "receive_kid", "start_signature", "newest_session")
+_control_fields = attrgetter("receipt", "receive_kid", "start_signature", "newest_session", "forked_session")
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +276,7 @@ _SINGLE = (  # ascending, all above Uri-Query
     _Option(options.VOID, "void", encode_void, decode_void),
     _Option(options.GRANT, "grant", _opaque, _opaque),
     _Option(options.FILE_KEY, "file_key", FileKey.encode, FileKey.decode),
+    _Option(options.FORKED_SESSION, "forked_session", _opaque, _opaque),
 )
 _single_fields = attrgetter(*(option.field for option in _SINGLE))
 _CONTENT_FORMAT = _Option(options.CONTENT_FORMAT, "content_format", options.encode_uint, _uint_of(2))

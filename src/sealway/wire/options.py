@@ -25,7 +25,8 @@ RECEIVE_KID = 65013
 VOID = 65015
 GRANT = 65017
 FILE_KEY = 65019
-RESERVED = range(65021, 65040)  # for later versions; see spec/labels.md
+FORKED_SESSION = 65021
+RESERVED = range(65023, 65040)  # for later versions; see spec/labels.md
 
 MAX_OPTIONS = 128
 PAYLOAD_MARKER = 0xFF
