@@ -62,8 +62,10 @@ class Bench:
         carrier = uplink or self.hub.carrier(needs_consent=True)
         return await self.stack.enter_async_context(running(config, carrier))
 
-    async def carrier(self, uri: str, *, window: int = 8, timeout: float = 10.0, refresh: float = 1.0) -> CoapCarrier:
-        carrier = CoapCarrier(uri, window=window, timeout=timeout, refresh=refresh)
+    async def carrier(
+        self, uri: str, *, window: int = 8, timeout: float = 10.0, refresh: float = 1.0, compact: bool = False
+    ) -> CoapCarrier:
+        carrier = CoapCarrier(uri, window=window, timeout=timeout, refresh=refresh, compact=compact)
         self.stack.push_async_callback(carrier.close)
         return carrier
 

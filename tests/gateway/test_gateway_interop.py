@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from sealway.gateway.limits import Limits
 from sealway.transports.ports import Deposit
 from sealway.wire import carriage
+from sealway.wire.compact import from_compact, to_compact
+from sealway.wire.envelope import Envelope
 from tests.gateway.gateway_bench import Bench
 
 pytestmark = pytest.mark.processes
@@ -80,3 +83,40 @@ async def test_libcoap_observes_a_mailbox(bench: Bench, client: str) -> None:
     output = await observing
     assert output.count(b"Observe:") >= 2, output  # the answer and a notification
     assert envelope.hex().encode() in output.replace(b" ", b"").replace(b"\n", b"") or envelope[10:40] in output
+
+
+async def test_libcoap_deposits_a_compact_envelope(bench: Bench, client: str, tmp_path: Path) -> None:
+    gateway = await bench.gateway()
+    envelope = bench.envelope()
+    compact = to_compact(Envelope.decode(envelope))
+    (tmp_path / "compact").write_bytes(compact)
+    target = f"{gateway.uri}/m/{bench.mailbox()}"
+    output = await run(client, "-m", "post", "-t", "65000", "-f", str(tmp_path / "compact"), "-B", "10", target)
+    assert output.strip() == b"", output
+    await bench.until(lambda: bench.hub.waiting(bench.mailbox()) == [envelope])
+
+
+@pytest.mark.parametrize("bearer", [64, 1024])
+async def test_libcoap_asks_for_compact_forms(bench: Bench, client: str, tmp_path: Path, bearer: int) -> None:
+    gateway = await bench.gateway(limits=Limits(bearer_bytes=bearer))
+    carrier = await bench.carrier(gateway.uri)
+    await carrier.publish_consent(bench.consent())
+    sent = bench.envelopes(2, 40)
+    for envelope in sent:
+        bench.hub.take(Deposit(bench.mailbox(), envelope))
+    await bench.until(lambda: bench.hub.held == 0)
+    target = f"{gateway.uri}/m/{bench.mailbox()}"
+    await run(client, "-m", "get", "-A", "65001", "-o", str(tmp_path / "waiting"), "-B", "10", target)
+    rows = carriage.Handed.decode((tmp_path / "waiting").read_bytes()).items
+    assert [from_compact(form).encode() if compact else form for _, compact, form in rows] == sent[: len(rows)]
+    assert [compact for _, compact, _ in rows] == ([True] if bearer == 64 else [False, False])
+
+
+async def test_libcoap_takes_the_smaller_blocks_of_a_narrow_bearer(bench: Bench, client: str, tmp_path: Path) -> None:
+    gateway = await bench.gateway(limits=Limits(bearer_bytes=64))
+    envelope = bench.envelope(3000)
+    (tmp_path / "envelope").write_bytes(envelope)
+    target = f"{gateway.uri}/m/{bench.mailbox()}"
+    output = await run(client, "-m", "post", "-t", "16", "-f", str(tmp_path / "envelope"), "-B", "10", target)
+    assert output.strip() == b"", output
+    await bench.until(lambda: bench.hub.waiting(bench.mailbox()) == [envelope])

@@ -13,7 +13,7 @@ from sealway.errors import Malformed, TooLarge
 from sealway.wire import cbor, cose
 from sealway.wire.address import MailboxAddress
 from sealway.wire.bundle import BundleClaims, Offer, OneTimeKey, Publication, SignedBundle
-from sealway.wire.carriage import Acknowledgement, CertChain, Collected, CollectRequest, Deposits, Verdicts
+from sealway.wire.carriage import Acknowledgement, CertChain, Collected, CollectRequest, Deposits, Handed, Verdicts
 from sealway.wire.consent import ConsentClaims, SignedConsent
 from sealway.wire.envelope import MAX_ENVELOPE_BYTES
 from sealway.wire.grant import GrantClaims, Scope, SignedGrant, every_device
@@ -256,6 +256,9 @@ def test_the_hop_protocol_is_bounded() -> None:
         lambda: Verdicts(((99, ""),)),
         lambda: Verdicts(((600, ""),)),
         lambda: Verdicts(((200, "x" * 257),)),
+        lambda: Handed(((-1, True, b"e"),)),
+        lambda: Handed(((0, 1, b"e"),)),  # type: ignore[arg-type]
+        lambda: Handed(((0, True, b""),)),
         lambda: Collected(((BOX, -1, b"e"),)),
         lambda: Collected(((BOX, 1 << 63, b"e"),)),
         lambda: Collected(((BOX, 0, b"e"),) * 101),

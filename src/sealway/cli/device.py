@@ -12,7 +12,7 @@ from sealway.cli import options
 from sealway.cli.logs import Format, Level
 from sealway.cli.membership import add_init
 from sealway.cli.messages import say, show_fields, show_json
-from sealway.cli.options import AsJson, Evidence, KeyFile, LogFile, LogFormat, LogLevel, State, To, Verbose
+from sealway.cli.options import AsJson, Compact, Evidence, KeyFile, LogFile, LogFormat, LogLevel, State, To, Verbose
 from sealway.cli.timing import AnewAfter, CommandAge, MaxSilence, ReceiptAfter, ReofferAfter, ReportAfter, Timing
 from sealway.errors import LocalMisuse
 
@@ -36,6 +36,7 @@ def send(
     ] = None,
     wait_ack: Annotated[bool, typer.Option(help="wait until the other end has acknowledged all that was sent")] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="seconds")] = 30.0,
+    compact: Compact = False,
     log_file: LogFile = None,
     log_level: LogLevel = Level.WARNING,
     log_format: LogFormat = Format.CONSOLE,
@@ -52,7 +53,7 @@ def send(
     if (data is None) == (file is None):
         raise LocalMisuse("one payload is to be sent", hint="give --data TEXT or --file FILE")
     payload = data.encode() if data is not None else read_input(file or Path("-"), "the payload")
-    single = Single(peer, options.path_of(path), payload, wait_ack=wait_ack, timeout_s=timeout)
+    single = Single(peer, options.path_of(path), payload, wait_ack=wait_ack, timeout_s=timeout, compact=compact)
     enrolled = home_of(state, "device").open(options.passphrase(key_file))
     log_as_told(log_file, log_level, log_format, verbose=verbose)
     run_to_end(lambda: send_one(state, enrolled, single))
@@ -96,6 +97,7 @@ def serve(
     report_after: ReportAfter = None,
     max_silence: MaxSilence = None,
     command_age: CommandAge = None,
+    compact: Compact = False,
     evidence: Evidence = False,
     log_file: LogFile = None,
     log_level: LogLevel = Level.WARNING,
@@ -122,7 +124,7 @@ def serve(
         to=options.name_of(to, "--to", "application"), path=options.path_of(path),
         interval_s=1 / rate if rate is not None else interval, count=count, source=_source(input_file, form, no_sensor),
         deal=options.parsed(Deal.parse, deal, "--deal"), sensor=not no_sensor, verbose=verbose,
-        evidence=evidence or verbose, disclosed=Disclosed(topic, tag, expire_after),
+        evidence=evidence or verbose, disclosed=Disclosed(topic, tag, expire_after), compact=compact,
         timing=Timing(reoffer_after, receipt_after, report_after, max_silence, command_age, anew_after),
     )  # fmt: skip
     enrolled = home_of(state, "device").open(options.passphrase(key_file))

@@ -31,6 +31,10 @@ def run(
     host: Annotated[str, typer.Option(help="address to listen on; loopback only, until there is DTLS")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="port to listen on, 0 for any")] = 5683,
     envelope_bytes: Annotated[int, typer.Option(min=64, max=_GIBIBYTE, help="largest envelope")] = 65_536,
+    bearer_bytes: Annotated[
+        int,
+        typer.Option(min=16, max=1_024, help="payload of one datagram towards devices; more goes compact or in blocks"),
+    ] = 1_024,
     directory_bytes: Annotated[
         int, typer.Option(min=1_024, max=_GIBIBYTE, help="largest document, such as a bundle")
     ] = 16_384,
@@ -65,7 +69,8 @@ def run(
 
     enrolled = home_of(state, "gateway").open(options.passphrase(key_file))
     limits = Limits(
-        envelope_bytes=envelope_bytes, directory_bytes=directory_bytes, per_minute=per_minute,
+        envelope_bytes=envelope_bytes, bearer_bytes=bearer_bytes, directory_bytes=directory_bytes,
+        per_minute=per_minute,
         mailbox_per_minute=per_minute if mailbox_per_minute is None else mailbox_per_minute,
         held_for=timedelta(hours=held_for_hours), queue_bytes=queue_bytes, inbox_bytes=inbox_bytes,
         consents=consents, observers=observers, uploads=uploads, upload_seconds=upload_seconds,

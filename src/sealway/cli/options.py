@@ -36,6 +36,9 @@ Verbose: TypeAlias = Annotated[bool, typer.Option("--verbose", "-v", help="say m
 Evidence: TypeAlias = Annotated[
     bool, typer.Option("--evidence", help="print a line for each thing refused and each thing reported; as --verbose")
 ]
+Compact: TypeAlias = Annotated[
+    bool, typer.Option("--compact", help="envelopes in compact form to and from a gateway that knows it")
+]
 LogFile: TypeAlias = Annotated[
     Path | None, typer.Option("--log-file", metavar="FILE", help="write the log there, not to standard error")
 ]

@@ -32,13 +32,16 @@ class Single:
     payload: bytes = field(repr=False)
     wait_ack: bool
     timeout_s: float
+    compact: bool = False
 
 
-def open_device(state: Path, enrolled: Enrolled, timing: Timing = AS_SPECIFIED) -> Device:
+def open_device(
+    state: Path, enrolled: Enrolled, timing: Timing = AS_SPECIFIED, *, compact: bool = False
+) -> Device:  # fmt: skip
     """Return the device of a state directory with its next hop; not started yet. Raises LocalMisuse, StateLost."""
     return Device(
-        state, Member.of(enrolled), next_hop(enrolled), grants=enrolled.grants, consents=consents(enrolled),
-        policy=timing.policy(), max_silence=timing.silence,
+        state, Member.of(enrolled), next_hop(enrolled, compact=compact), grants=enrolled.grants,
+        consents=consents(enrolled), policy=timing.policy(), max_silence=timing.silence,
     )  # fmt: skip
 
 
@@ -49,7 +52,7 @@ async def send_one(state: Path, enrolled: Enrolled, single: Single) -> None:
         TransportFailed: not in time. What was sealed is offered again when the device runs next.
         LocalMisuse, TooLarge, StateLost: it cannot be sealed.
     """
-    async with open_device(state, enrolled) as device:
+    async with open_device(state, enrolled, compact=single.compact) as device:
         end = asyncio.get_running_loop().time() + single.timeout_s
         mark = (_SINGLE, await device.endpoint.mark(_SINGLE) + 1)
         patience = timedelta(seconds=single.timeout_s)

@@ -79,7 +79,7 @@ class Plan:
     Fields: ``to`` and ``path`` where; ``interval_s`` seconds between readings, None for the default; ``count`` how many
     in all, None for no end; ``source`` the rows of an input, None for live readings; ``deal`` which of them; ``sensor``
     False to send nothing; ``verbose`` tell of every message; ``evidence`` tell of each refusal and each report;
-    ``disclosed`` what carriers may see.
+    ``disclosed`` what carriers may see; ``compact`` use the compact form towards the gateway.
     """
 
     to: Name
@@ -93,6 +93,7 @@ class Plan:
     evidence: bool = False
     timing: Timing = AS_SPECIFIED
     disclosed: Disclosed = NOTHING
+    compact: bool = False
 
     @property
     def mark(self) -> str:
@@ -112,7 +113,7 @@ class Plan:
 async def serve_forever(state: Path, enrolled: Enrolled, plan: Plan) -> None:
     """Send what is planned and execute commands until cancelled. Raises StateLost, LocalMisuse, TooLarge."""
     plan.disclosed.check()
-    device = open_device(state, enrolled, plan.timing)
+    device = open_device(state, enrolled, plan.timing, compact=plan.compact)
     pace = Pace(plan.default_interval_s)
     Commands(device, pace, state).register(plan.timing.oldest_command(DEFAULT_MAX_AGE))
     if plan.evidence:

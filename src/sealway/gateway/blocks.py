@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aiocoap.message import Message
+from aiocoap.numbers.codes import Code
 
 from sealway.gateway.limits import Limits
 from sealway.gateway.refusal import BAD_REQUEST, INCOMPLETE, TOO_LARGE, UNAVAILABLE, Refusal
-from sealway.transports.coap_api import BLOCK_EXPONENT
+from sealway.transports.coap_api import BLOCK_BYTES, BLOCK_EXPONENT
 
 _ANSWERS: Final = 64  # answers kept for the blocks that follow the first
 _ANSWER_SECONDS: Final = 60.0
@@ -27,9 +28,10 @@ Clock = Callable[[], float]
 
 
 def exchange_key(request: Message) -> Hashable:
-    """What all blocks of one transfer have in common: endpoint, method, resource, Request-Tag (RFC 9175 §3.3)."""
-    options = request.opt
-    return (request.remote.sockaddr[:2], int(request.code), options.uri_path, options.uri_query, options.request_tag)
+    """What all blocks of one transfer have in common: endpoint, method, resource, formats, Request-Tag (RFC 9175)."""
+    options, peer, code = request.opt, request.remote.sockaddr[:2], int(request.code)
+    formats = (options.content_format, options.accept)
+    return (peer, code, options.uri_path, options.uri_query, formats, options.request_tag)
 
 
 @dataclass(slots=True)
@@ -115,16 +117,22 @@ class _Kept:
 
 
 class Downloads:
-    """Cuts answers into blocks (Block2) and keeps them while their blocks are fetched."""
+    """Cuts answers into blocks (Block2) and keeps them while their blocks are fetched.
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
+    Args:
+        most: bytes of payload that one datagram of the bearer takes, 16 to 1024.
+    """
+
+    def __init__(self, most: int = BLOCK_BYTES, clock: Clock = time.monotonic) -> None:
+        self._most = most
+        self._exponent = most.bit_length() - 5  # of the largest block that fits: 16 << exponent bytes
         self._clock = clock
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
 
     def first(self, request: Message, code: int, payload: bytes, content_format: int) -> Message:
         """The answer, or its first block if it is longer than one."""
-        exponent = _exponent(request)
-        if len(payload) <= 16 << exponent:
+        exponent = self._size(request)
+        if len(payload) <= (self._most if request.opt.block2 is None else 16 << exponent):
             return _whole(code, payload, content_format)
         kept = _Kept(payload, content_format, self._clock() + _ANSWER_SECONDS)
         key = exchange_key(request)
@@ -139,20 +147,25 @@ class Downloads:
         kept = self._kept.get(exchange_key(request))
         if kept is None or kept.until < self._clock():
             raise Refusal(INCOMPLETE, "this answer is not kept any more; start again")
-        exponent = _exponent(request)
+        exponent = self._size(request)
         if request.opt.block2.block_number << (exponent + 4) >= len(kept.payload):
             raise Refusal(BAD_REQUEST, "past the end of the answer")
         return _block(kept, code, request.opt.block2.block_number, exponent)
+
+    def more(self, request: Message) -> Message:
+        """2.31: the next block of an upload, please; of a size that the bearer takes (RFC 7959 §2.3)."""
+        block, message = request.opt.block1, Message(code=Code.CONTINUE)
+        message.opt.block1 = (block.block_number, True, min(int(block.size_exponent), self._exponent))
+        return message
+
+    def _size(self, request: Message) -> int:
+        block = request.opt.block2
+        return self._exponent if block is None else min(int(block.size_exponent), self._exponent)
 
 
 def asks_for_later_block(request: Message) -> bool:
     """Tell if the request continues a blockwise answer."""
     return request.opt.block2 is not None and request.opt.block2.block_number > 0
-
-
-def _exponent(request: Message) -> int:
-    block = request.opt.block2
-    return BLOCK_EXPONENT if block is None else min(int(block.size_exponent), BLOCK_EXPONENT)
 
 
 def _whole(code: int, payload: bytes, content_format: int) -> Message:

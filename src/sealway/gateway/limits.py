@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from sealway.errors import RateLimited
+from sealway.errors import LocalMisuse, RateLimited
+from sealway.transports.coap_api import BLOCK_BYTES
 
 _TRACKED: Final = 4096  # sources, or mailboxes, whose rate is remembered; the least recently seen is forgotten
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of a gateway; the defaults suit a gateway on loopback with a fast uplink."""
+    """The limits of a gateway; the defaults suit a gateway on loopback with a fast uplink. Raises LocalMisuse."""
 
     envelope_bytes: int = 65_536  # one envelope; more is 4.13
+    bearer_bytes: int = 1024  # payload of one datagram towards devices, 16 to 1024; what is longer goes in blocks
     directory_bytes: int = 16_384  # a bundle, a chain or a consent; more is 4.13
     per_minute: int = 240_000  # requests of one source address; more is 4.29
     mailbox_per_minute: int = 240_000  # envelopes for one mailbox; more is 4.29
@@ -32,6 +34,10 @@ class Limits:
     observers: int = 1024  # observations in all
     uploads: int = 64  # blockwise uploads under way in all
     upload_seconds: float = 30.0  # an upload that stands still for longer is forgotten
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.bearer_bytes <= BLOCK_BYTES:  # RFC 7959 §2.2
+            raise LocalMisuse(f"a bearer of {self.bearer_bytes} bytes", hint=f"16 to {BLOCK_BYTES}")
 
 
 class RateLimiter:

@@ -8,6 +8,7 @@ from typing import Final
 
 COUNTERS: Final[Mapping[str, str]] = {
     "deposits_taken": "envelopes taken from devices, durable before the answer",
+    "deposits_compact": "of these, envelopes that came in compact form",
     "deposits_repeated": "envelopes offered again while already held",
     "deposits_forwarded": "envelopes accepted by the next hop",
     "deposits_dropped": "envelopes that the next hop refused for good",
@@ -16,6 +17,7 @@ COUNTERS: Final[Mapping[str, str]] = {
     "collected": "envelopes taken from the next hop for devices",
     "collected_dropped": "envelopes from the next hop that no device here may get, or too large",
     "delivered": "envelopes that devices acknowledged",
+    "handed_compact": "envelopes handed to devices in compact form, repetitions included",
     "collected_expired": "envelopes for devices held longer than allowed",
     "uplink_failures": "calls to the next hop that failed",
     "directory_requests": "directory requests passed on",
@@ -28,7 +30,7 @@ COUNTERS: Final[Mapping[str, str]] = {
     "refused_method": "requests with a method the path does not have, 4.05",
     "refused_incomplete": "blockwise uploads out of order or forgotten, 4.08",
     "refused_too_large": "requests over a size limit, 4.13",
-    "refused_format": "requests with the wrong content format, 4.15",
+    "refused_format": "requests with the wrong content format, 4.15, or that accept none there is, 4.06",
     "refused_rate": "requests over a rate limit, 4.29",
     "refused_full": "requests refused because the gateway is full, 5.03",
     "refused_hops": "requests whose hop limit is used up, 5.08",

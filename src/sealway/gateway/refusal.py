@@ -14,6 +14,7 @@ BAD_REQUEST: Final = 0x80
 BAD_OPTION: Final = 0x82
 NOT_FOUND: Final = 0x84
 METHOD_NOT_ALLOWED: Final = 0x85
+NOT_ACCEPTABLE: Final = 0x86
 INCOMPLETE: Final = 0x88
 TOO_LARGE: Final = 0x8D
 UNSUPPORTED_FORMAT: Final = 0x8F
@@ -33,6 +34,7 @@ _COUNTER: Final[Mapping[int, str]] = {
     NO_PROXY: "refused_option",
     NOT_FOUND: "refused_path",
     METHOD_NOT_ALLOWED: "refused_method",
+    NOT_ACCEPTABLE: "refused_format",
     INCOMPLETE: "refused_incomplete",
     TOO_LARGE: "refused_too_large",
     UNSUPPORTED_FORMAT: "refused_format",

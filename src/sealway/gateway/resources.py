@@ -12,23 +12,22 @@ from typing import Final, TypeVar
 from aiocoap.numbers.codes import Code
 
 from sealway.errors import HopRefused, Malformed, SealwayError, TransportFailed
+from sealway.gateway.forms import collected, handed, taken
 from sealway.gateway.limits import Limits, RateLimiter
 from sealway.gateway.metrics import Metrics
 from sealway.gateway.queue import Consent, DurableQueue
-from sealway.gateway.refusal import BAD_REQUEST, NOT_FOUND, TOO_LARGE, Refusal, upstream_refusal
+from sealway.gateway.refusal import BAD_REQUEST, NOT_ACCEPTABLE, NOT_FOUND, TOO_LARGE, Refusal, upstream_refusal
 from sealway.gateway.server import Answer, Ask, Route, Routes
 from sealway.gateway.watchers import Watchers
 from sealway.transports import coap_api
-from sealway.transports.ports import Carrier, Collected, Deposit
+from sealway.transports.ports import Carrier, Deposit
 from sealway.wire import carriage
 from sealway.wire.consent import SignedConsent
-from sealway.wire.envelope import Envelope
 
 Result = TypeVar("Result")
 
-_ANSWER_BYTES: Final = 960  # of a Collected, so that it fits one datagram (RFC 7252 §4.6) unless one envelope is longer
 _ANSWER_ITEMS: Final = 16
-_ITEM_OVERHEAD: Final = 34  # bytes of CBOR around an envelope in a Collected
+_COLLECTED_AS: Final = (None, coap_api.FORMAT_CBOR, coap_api.FORMAT_HANDED)
 _UPSTREAM_SECONDS: Final = 8.0  # a device waits 10 for its answer
 _NAME_BYTES: Final = 255
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
@@ -41,6 +40,7 @@ class Mailboxes:
         self._queue = queue
         self._watchers = watchers
         self._metrics = metrics
+        self._limits = limits
         self._rates = RateLimiter(limits.mailbox_per_minute)
         self.deposited: Callable[[], None] = _nobody
         self.emptied: Callable[[str], None] = _nobody
@@ -50,19 +50,29 @@ class Mailboxes:
         """POST /m/{mailbox}: hold an envelope for the next hop; the answer says that it is on the disk."""
         mailbox = mailbox_of(ask)
         self._rates.spend(mailbox, time.monotonic())
-        Envelope.decode(ask.payload)
-        fresh = await self._queue.put(Deposit(mailbox, ask.payload, ask.hops), time.time())
+        envelope = taken(ask.payload, ask.content_format, self._limits.envelope_bytes)
+        fresh = await self._queue.put(Deposit(mailbox, envelope, ask.hops), time.time())
         self._metrics.add("deposits_taken" if fresh else "deposits_repeated")
+        self._metrics.add("deposits_compact", fresh and ask.content_format == coap_api.FORMAT_COMPACT)
         self.deposited()
         return Answer(Code.CHANGED)
 
     async def collect(self, ask: Ask) -> Answer:
-        """GET /m/{mailbox}: the oldest envelopes that wait, as many as fit one datagram, at least one."""
+        """GET /m/{mailbox}: the oldest envelopes that wait, as many as fit one datagram, at least one.
+
+        A device that accepts it gets compact forms, where the bearer's limit makes them worth it.
+        """
         mailbox = mailbox_of(ask)
+        if ask.accept not in _COLLECTED_AS:
+            raise Refusal(NOT_ACCEPTABLE, "what waits comes in content format 60 or 65001")
         waiting = await self._queue.waiting(mailbox, _ANSWER_ITEMS)
         if not waiting and self.is_refused(mailbox):
             raise Refusal(NOT_FOUND, "the next hop does not know this mailbox: publish anew")
-        return Answer(Code.CONTENT, _encoded(_fitting(waiting)), coap_api.FORMAT_CBOR)
+        if ask.accept != coap_api.FORMAT_HANDED:
+            return Answer(Code.CONTENT, collected(waiting, self._limits.bearer_bytes), coap_api.FORMAT_CBOR)
+        body = handed(waiting, self._limits.bearer_bytes)
+        self._metrics.add("handed_compact", sum(compact for _, compact, _ in body.items))
+        return Answer(Code.CONTENT, body.encode(), coap_api.FORMAT_HANDED)
 
     async def acknowledge(self, ask: Ask) -> Answer:
         """POST /a: forget what the device holds durably."""
@@ -145,7 +155,8 @@ def routes(
 ) -> Routes:
     """All paths of the gateway."""
     cbor, small = frozenset({coap_api.FORMAT_CBOR}), limits.directory_bytes
-    envelope, consent = frozenset({coap_api.FORMAT_ENVELOPE}), frozenset({coap_api.FORMAT_SIGN1})
+    envelope = frozenset({coap_api.FORMAT_ENVELOPE, coap_api.FORMAT_COMPACT})
+    consent = frozenset({coap_api.FORMAT_SIGN1})
 
     async def metrics(_: Ask) -> Answer:
         return Answer(Code.CONTENT, (await metrics_text()).encode(), coap_api.FORMAT_TEXT)
@@ -176,22 +187,6 @@ def mailbox_of(ask: Ask) -> str:
     if len(ask.path) != 1 or not coap_api.is_mailbox_id(ask.path[0]):
         raise Refusal(NOT_FOUND, "no such mailbox")
     return ask.path[0]
-
-
-def _fitting(waiting: list[Collected]) -> list[Collected]:
-    """The first of these, and those after it that fit the same datagram."""
-    size = 0
-    fitting: list[Collected] = []
-    for item in waiting:
-        size += len(item.envelope) + _ITEM_OVERHEAD
-        if fitting and size > _ANSWER_BYTES:
-            break
-        fitting.append(item)
-    return fitting
-
-
-def _encoded(items: list[Collected]) -> bytes:
-    return carriage.Collected(tuple((item.mailbox, item.sequence, item.envelope) for item in items)).encode()
 
 
 def _name_of(ask: Ask) -> str:

@@ -65,6 +65,8 @@ class Ask:
     query: tuple[str, ...]
     payload: bytes
     hops: int  # already lowered
+    content_format: int | None = None  # of the payload, where there is one
+    accept: int | None = None  # the format in which the answer is wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class CoapFace:
         self._metrics = metrics
         self._watchers = watchers
         self._uploads = Uploads(limits)
-        self._downloads = Downloads()
+        self._downloads = Downloads(limits.bearer_bytes)
         self._rates = RateLimiter(limits.per_minute)
 
     async def render_to_pipe(self, pipe: Pipe) -> None:
@@ -126,12 +128,10 @@ class CoapFace:
             return
         payload = self._payload(request, route)
         if payload is None:
-            message = Message(code=Code.CONTINUE)
-            message.opt.block1 = request.opt.block1
-            _send(pipe, message, last=True)
+            _send(pipe, self._downloads.more(request), last=True)
             return
         HOPS.set(hops)  # each request is served in a task, and a context, of its own
-        await self._answer(pipe, route, Ask(request.opt.uri_path[1:], request.opt.uri_query, payload, hops))
+        await self._answer(pipe, route, _ask(request, payload, hops))
 
     async def _answer(self, pipe: Pipe, route: Route, ask: Ask) -> None:
         if route.observed is not None and pipe.request.opt.observe == 0:
@@ -186,6 +186,12 @@ class CoapFace:
         if request.opt.block1 is not None:
             message.opt.block1 = request.opt.block1
         return message
+
+
+def _ask(request: Message, payload: bytes, hops: int) -> Ask:
+    options = request.opt
+    formats = (None if number is None else int(number) for number in (options.content_format, options.accept))
+    return Ask(options.uri_path[1:], options.uri_query, payload, hops, *formats)
 
 
 def _send(pipe: Pipe, message: Message, *, last: bool) -> None:

@@ -16,12 +16,15 @@ _BACKDATED_S = 300
 """A consent begins this long before it is signed, for hubs whose clock is behind."""
 
 
-def next_hop(enrolled: Enrolled, *, gateway: str | None = None, hub: str | None = None) -> Carrier:
+def next_hop(
+    enrolled: Enrolled, *, gateway: str | None = None, hub: str | None = None, compact: bool = False
+) -> Carrier:
     """Return the carrier that the enrolment names. To be called inside the event loop.
 
     Args:
         gateway: another address of the gateway, coap://HOST:PORT.
         hub: go to the hub directly, at this URL.
+        compact: envelopes in compact form to and from a gateway that knows it.
 
     Raises:
         LocalMisuse: not an address.
@@ -29,7 +32,7 @@ def next_hop(enrolled: Enrolled, *, gateway: str | None = None, hub: str | None 
     named = enrolled.claims.gateway
     if hub is not None or (gateway is None and named is None):
         return hub_carrier(enrolled, hub)
-    return CoapCarrier(gateway or (named.address if named is not None else ""))
+    return CoapCarrier(gateway or (named.address if named is not None else ""), compact=compact)
 
 
 def hub_carrier(enrolled: Enrolled, url: str | None = None) -> HttpCarrier:

@@ -6,14 +6,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from aiocoap.numbers.codes import Code
 
 from sealway.errors import HopRefused, NotFound, RateLimited, SealwayError, TooLarge, TransportFailed
 from sealway.transports import coap_api
+from sealway.transports.coap_forms import Forms, collected_of
 from sealway.transports.coap_lanes import Lane, Lanes, Request, Response, check_uri
-from sealway.transports.coap_watch import MailboxWatch, collected_of
+from sealway.transports.coap_watch import MailboxWatch
 from sealway.transports.ports import HOPS, Collected, Deposit, Verdict
 from sealway.wire import carriage
 
@@ -30,18 +32,21 @@ class CoapCarrier:
         timeout: seconds after which an unanswered request has failed.
         refresh: seconds of silence after which an observation is registered again; a restarted gateway is noticed then.
         most: bytes that one answer may have.
+        compact: hand envelopes over in their compact form, and ask for it; COSE where the gateway does not know it.
 
     Every method raises TransportFailed when the gateway does not answer, and NotFound, RateLimited, TooLarge or
     HopRefused (status = class*100+detail) for what it answers. Belongs to one event loop.
     """
 
     def __init__(
-        self, uri: str, *, window: int = 8, timeout: float = 10.0, refresh: float = 5.0, most: int = 524_288
-    ) -> None:
+        self, uri: str, *, window: int = 8, timeout: float = 10.0, refresh: float = 5.0, most: int = 524_288,
+        compact: bool = False,
+    ) -> None:  # fmt: skip
         self._uri = check_uri(uri)
         self._refresh = refresh
         self._lanes = Lanes(self._uri, window=window, timeout=timeout, most=most)
         self._lanes.failed = self._doubt
+        self._forms = Forms(compact=compact)
         self._watch_lane: Lane | None = None
         self._watches: dict[str, MailboxWatch] = {}
         self._news = asyncio.Event()
@@ -52,8 +57,10 @@ class CoapCarrier:
 
         Raises TransportFailed if none was answered; otherwise those without an answer get the verdict 503.
         """
-        stretch = _Stretch(self._lanes)
-        verdicts = list(await asyncio.gather(*(stretch.deposit(deposit) for deposit in deposits)))
+        stretch = _Stretch(self._lanes, self._forms)
+        ahead = 1 if self._forms.is_untried else 0
+        verdicts = [await stretch.deposit(deposit) for deposit in deposits[:ahead]]
+        verdicts += await asyncio.gather(*(stretch.deposit(deposit) for deposit in deposits[ahead:]))
         if stretch.failure is not None and not stretch.answered:
             raise stretch.failure
         return verdicts
@@ -137,18 +144,27 @@ class CoapCarrier:
         return [item for items in found for item in items]
 
     async def _fetch(self, mailbox: str) -> list[Collected]:
-        return collected_of(await self._ask(Code.GET, coap_api.MAILBOX, mailbox))
+        request = replace(self._forms.collect(mailbox), hops=HOPS.get())
+        response = await self._lanes.ask(request)
+        if self._forms.has_to_change(request, response):
+            return await self._fetch(mailbox)
+        if not response.successful:
+            raise error_of(response)
+        return collected_of(mailbox, response.payload, response.content_format)
 
     async def _watch(self, mailbox: str) -> MailboxWatch:
         if mailbox not in self._watches:
             if self._watch_lane is None:
                 self._watch_lane = await Lane.open(self._uri)
-            watch = MailboxWatch(self._watch_lane, self._uri, mailbox, refresh=self._refresh, news=self._news)
+            watch = MailboxWatch(
+                self._watch_lane, self._uri, mailbox, self._forms, refresh=self._refresh, news=self._news
+            )  # fmt: skip
             self._watches[mailbox] = watch
         return self._watches[mailbox]
 
     def _doubt(self) -> None:
-        """A gateway that does not answer may have been restarted, and its observations with it."""
+        """A gateway that does not answer may have been restarted, and its observations with it; or replaced."""
+        self._forms.doubt()
         for watch in self._watches.values():
             watch.doubt()
 
@@ -175,14 +191,14 @@ class CoapCarrier:
 class _Stretch:
     """The deposits of one call: the first that gets no answer spares the others the wait."""
 
-    def __init__(self, lanes: Lanes) -> None:
+    def __init__(self, lanes: Lanes, forms: Forms) -> None:
         self._lanes = lanes
+        self._forms = forms
         self.failure: TransportFailed | None = None
         self.answered = False
 
     async def deposit(self, deposit: Deposit) -> Verdict:
-        path = (coap_api.MAILBOX, deposit.mailbox)
-        request = Request(Code.POST, path, (), deposit.envelope, coap_api.FORMAT_ENVELOPE, deposit.hops)
+        request = self._forms.deposit(deposit)
         try:
             response = await self._lanes.ask(request, unless=self._given_up)
         except TransportFailed as error:
@@ -191,6 +207,8 @@ class _Stretch:
         except SealwayError as error:
             return Verdict(502, error.message)
         self.answered = True
+        if self._forms.has_to_change(request, response):
+            return await self.deposit(deposit)
         return Verdict(coap_api.status_of(response.code), "" if response.successful else words_of(response))
 
     def _given_up(self) -> TransportFailed | None:

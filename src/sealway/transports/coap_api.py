@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 # Uri-Path segments.
-MAILBOX: Final = "m"  # POST an envelope, GET (Observe) what waits
+MAILBOX: Final = "m"  # POST an envelope in either form, GET (Observe) what waits
 ACKNOWLEDGE: Final = "a"  # POST an Acknowledgement
 BUNDLES: Final = "b"  # PUT a Publication, POST ?n=NAME claims an Offer, GET ?n=NAME or /HASH
 CREDENTIALS: Final = "c"  # PUT a CertChain, GET /X5T
@@ -21,6 +21,10 @@ FORMAT_ENVELOPE: Final = 16  # application/cose; cose-type="cose-encrypt0"
 FORMAT_SIGN1: Final = 18  # application/cose; cose-type="cose-sign1"
 FORMAT_CBOR: Final = 60
 FORMAT_SIGN: Final = 98  # application/cose; cose-type="cose-sign"
+
+# Experimental numbers (RFC 7252 §12.3), until these are registered.
+FORMAT_COMPACT: Final = 65_000  # application/sealway-compact: an envelope in its compact form
+FORMAT_HANDED: Final = 65_001  # application/sealway-handed+cbor: what waits, each envelope in the form that suits
 
 BLOCK_BYTES: Final = 1024
 """Largest payload of one datagram; what is longer goes blockwise (RFC 7959 §2.2, SZX 6)."""

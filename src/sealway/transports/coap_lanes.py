@@ -26,7 +26,7 @@ from sealway.transports.ports import DEFAULT_HOPS
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to ask: code byte, Uri-Path, Uri-Query, payload with its content format, hop limit."""
+    """What to ask: code byte, Uri-Path, Uri-Query, payload with its content format, hop limit, format wanted."""
 
     code: int
     path: tuple[str, ...]
@@ -34,6 +34,7 @@ class Request:
     payload: bytes = b""
     content_format: int | None = None
     hops: int = DEFAULT_HOPS
+    accept: int | None = None
 
     def message(self, remote: Any) -> Message:
         """The CoAP message, without its payload."""
@@ -41,6 +42,7 @@ class Request:
         message.remote = remote
         message.opt.uri_path, message.opt.uri_query = self.path, self.query
         message.opt.content_format = self.content_format
+        message.opt.accept = self.accept
         if self.hops != DEFAULT_HOPS:
             message.opt.hop_limit = self.hops
         return message
@@ -48,10 +50,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came back: code byte and whole payload."""
+    """What came back: code byte, whole payload and its content format."""
 
     code: int
     payload: bytes
+    content_format: int | None = None
 
     @property
     def successful(self) -> bool:
@@ -90,7 +93,7 @@ class Lane:
         """Ask, blockwise if need be (RFC 7959). Raises aiocoap errors, OSError, or TooLarge past ``most`` bytes."""
         answer = await self._upload(request)
         if answer.opt.block2 is None or not answer.opt.block2.more:
-            return Response(int(answer.code), answer.payload)
+            return _response(answer, answer.payload)
         return await self._download(request, answer, most)
 
     async def _send(self, message: Message) -> Message:
@@ -125,11 +128,16 @@ class Lane:
             message.opt.block2 = (len(body) >> (exponent + 4), False, exponent)
             answer = await self._send(message)
             more = _append(body, answer, first)
-        return Response(int(first.code), bytes(body))
+        return _response(first, bytes(body))
 
     async def close(self) -> None:
         """Close the socket."""
         await self.context.shutdown()
+
+
+def _response(first: Message, payload: bytes) -> Response:
+    number = first.opt.content_format
+    return Response(int(first.code), payload, None if number is None else int(number))
 
 
 def _block(request: Request, remote: Any, offset: int, exponent: int) -> Message:

@@ -12,23 +12,24 @@ from collections.abc import Callable
 from typing import Any
 
 from aiocoap.message import Message
-from aiocoap.numbers.codes import Code
 from aiocoap.pipe import Pipe
 
 from sealway.errors import SealwayError, TransportFailed
-from sealway.transports.coap_api import MAILBOX
-from sealway.transports.coap_lanes import Lane, Request, unreachable
+from sealway.transports.coap_forms import Forms, collected_of
+from sealway.transports.coap_lanes import Lane, unreachable
 from sealway.transports.ports import Collected
-from sealway.wire import carriage
 
 
 class MailboxWatch:
     """One observation. ``news`` is set when something was noticed or the gateway failed."""
 
-    def __init__(self, lane: Lane, uri: str, mailbox: str, *, refresh: float, news: asyncio.Event) -> None:
+    def __init__(
+        self, lane: Lane, uri: str, mailbox: str, forms: Forms, *, refresh: float, news: asyncio.Event
+    ) -> None:  # fmt: skip
         self._lane = lane
         self._uri = uri
-        self._request = Request(Code.GET, (MAILBOX, mailbox))
+        self._mailbox = mailbox
+        self._forms = forms
         self._refresh = refresh
         self._news = news
         self._heard = asyncio.Event()
@@ -85,7 +86,7 @@ class MailboxWatch:
 
     async def _register(self) -> None:
         self._drop_interest()
-        message = self._request.message(self._lane.remote)
+        message = self._forms.collect(self._mailbox).message(self._lane.remote)
         message.opt.observe = 0
         pipe = Pipe(message, self._lane.context.log)
         self._stop_interest = pipe.on_event(self._on_event)
@@ -118,7 +119,7 @@ class MailboxWatch:
             self._longer = True
         else:
             try:
-                self._noticed = collected_of(message.payload)
+                self._noticed = collected_of(self._mailbox, message.payload, message.opt.content_format)
             except SealwayError:
                 return
         if self._longer or self._noticed:
@@ -129,8 +130,3 @@ class MailboxWatch:
         self._failure = unreachable(self._uri, error)
         self._news.set()
         self._heard.set()
-
-
-def collected_of(payload: bytes) -> list[Collected]:
-    """The envelopes of a Collected. Raises Malformed or TooLarge."""
-    return [Collected(*item) for item in carriage.Collected.decode(payload).items]

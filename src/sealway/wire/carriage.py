@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from sealway.errors import Malformed
 from sealway.wire import cbor, shape
 from sealway.wire.address import check_mailbox
 from sealway.wire.cose import MAX_CERTIFICATE_BYTES, MAX_CHAIN, check_chain
@@ -90,6 +91,30 @@ class Collected:
     def decode(cls, data: bytes) -> Collected:
         """Read untrusted bytes. Raises Malformed or TooLarge."""
         return cls(_rows(cbor.decode(data, limit=MAX_BATCH_BYTES, depth=2), "collected", 0, MAX_BATCH, 3))
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What waited in one mailbox: (the hop's sequence number, is it compact, envelope in that form), at most 100."""
+
+    items: tuple[tuple[int, bool, bytes], ...]
+
+    def __post_init__(self) -> None:
+        for item in shape.sequence(self.items, "handed", 0, MAX_BATCH):
+            number, compact, envelope = shape.sequence(item, "handed", 3, 3)
+            shape.uint(number, "sequence", 0, UINT63)
+            if type(compact) is not bool:
+                raise Malformed("handed: true or false expected")
+            shape.bstr(envelope, "envelope", 1, MAX_ENVELOPE_BYTES)
+
+    def encode(self) -> bytes:
+        """Return CBOR [*100 [sequence, compact, envelope]]."""
+        return cbor.encode(self.items)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Handed:
+        """Read untrusted bytes. Raises Malformed or TooLarge."""
+        return cls(_rows(cbor.decode(data, limit=MAX_BATCH_BYTES, depth=2), "handed", 0, MAX_BATCH, 3))
 
 
 @dataclass(frozen=True, slots=True)
