@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.docs.documents import ROOT
-from tests.guides.walkthrough import Walk, blocks_of, page, printed_as_expected, walk
+from tests.guides.walkthrough import Walk, blocks_of, free_ports, page, printed_as_expected, walk
 
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 FIRST = "docs/guides/first-sealed-message.md"
-SETUP = "make setup-runtime"  # tests/e2e/test_new_user.py does it, in a clean clone
+SKIPPED = ("make setup-runtime",)  # tests/e2e/test_new_user.py does it, in a clean clone
 
 CONTINUED = {"put-a-gateway-in.md", "write-a-device.md", "read-an-inspect.md", "attack-your-own-deployment.md"}
 """Guides that go on where the first one ended."""
@@ -39,14 +40,32 @@ GIVEN = {"configuration.md": f"cp {ROOT}/docs/samples/hub.toml .", "files-and-pi
 """What a guide takes for granted."""
 
 
+PORTS = free_ports()
+"""The same for all guides: some go on where another one ended."""
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Walk]:
+    """The guide that others go on from, once: where it was done, and what came of it."""
+    here = tmp_path_factory.mktemp("first") / "here"
+    return here, walk([page(FIRST)], here, skip=SKIPPED, ports=PORTS)
+
+
 @pytest.mark.processes
-@pytest.mark.parametrize("guide", [path.name for path in GUIDES])
-def test_guide(guide: str, tmp_path: Path) -> None:
-    texts = [page(f"docs/guides/{guide}")]
+def test_first_guide(first: tuple[Path, Walk]) -> None:
+    assert first[1].complaints() == [], first[1].trace()
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("guide", [path.name for path in GUIDES if f"docs/guides/{path.name}" != FIRST])
+def test_guide(guide: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    text, given = page(f"docs/guides/{guide}"), GIVEN.get(guide, "")
     if guide in CONTINUED:
-        texts.insert(0, page(FIRST))
-    if any(map(blocks_of, texts)):
-        done = walk(texts, tmp_path / "here", given=GIVEN.get(guide, ""), skip=(SETUP,))
+        there, before = request.getfixturevalue("first")
+        shutil.copytree(there, tmp_path / "here")
+        given = before.variables
+    if blocks_of(text):
+        done = walk([text], tmp_path / "here", given=given, skip=SKIPPED, ports=PORTS)
         assert done.complaints() == [], done.trace()
 
 

@@ -34,6 +34,7 @@ _FENCE = re.compile(
 )
 _FAILS = re.compile(r"^(?P<command>.*?\S)\s+# exit code (?P<code>\d+)$", re.MULTILINE)
 _LOGGED = re.compile(r"\d{4}-\d\d-\d\dT\S+Z (warning|error) ")
+_SHELLS_OWN = " (BASH|SHELLOPTS|PWD|OLDPWD|SHLVL|EUID|UID|PPID|IFS|HOME)[A-Z_]*="
 _ANYTHING = "…"
 
 
@@ -55,6 +56,8 @@ class Walk:
     blocks: list[Block]
     printed: dict[int, str] = field(default_factory=dict)
     left_running: bool = False
+    variables: str = ""
+    """Shell code that sets what the pages have set."""
 
     def complaints(self) -> list[str]:
         """Everything that is not as the page says."""
@@ -89,8 +92,9 @@ def blocks_of(text: str) -> list[Block]:
 
 
 def walk(
-    texts: Iterable[str], directory: Path, *, given: str = "", skip: tuple[str, ...] = (), stranger: bool = False
-) -> Walk:
+    texts: Iterable[str], directory: Path, *, given: str = "", skip: tuple[str, ...] = (), stranger: bool = False,
+    ports: dict[str, str] | None = None,
+) -> Walk:  # fmt: skip
     """Do what some pages say, one after the other.
 
     Args:
@@ -98,9 +102,10 @@ def walk(
         given: shell code that comes first: what the pages take for granted.
         skip: how lines of shell code begin that are left out, each of them tested elsewhere.
         stranger: with nothing of the environment that the tests run in, but an interpreter.
+        ports: the free ports to use, as of ``free_ports``.
     """
     blocks = [block for text in texts for block in blocks_of(text)]
-    ports = _free_ports()
+    ports = ports or free_ports()
     out = directory.with_name(f"{directory.name}.out")
     out.mkdir()
     directory.mkdir(exist_ok=True)
@@ -110,7 +115,8 @@ def walk(
     back = {free: named for named, free in ports.items()}
     files = {n: out / str(n) for n in range(len(blocks))}
     printed = {n: _swap(file.read_text(errors="replace"), back) for n, file in files.items() if file.exists()}
-    return Walk(status, blocks, printed, left)
+    variables = out / "variables"
+    return Walk(status, blocks, printed, left, variables.read_text() if variables.exists() else "")
 
 
 def printed_as_expected(lines: list[str], expected: list[str], *, in_order: bool = True) -> bool:
@@ -148,6 +154,7 @@ def _script(blocks: list[Block], out: Path, given: str) -> str:
             parts.append(f"python - <<'END OF FILE'\n{block.code}END OF FILE")
         else:
             parts.append(_FAILS.sub(r"status=0; \g<command> || status=$?; test $status = \g<code>", block.code))
+    parts.append(f"declare -p | grep -E '^declare -[x-]+ [A-Z_]+=' | grep -vE '{_SHELLS_OWN}' >{out}/variables")
     return "\n".join(parts) + "\n"
 
 
@@ -181,7 +188,8 @@ def _run(script: Path, directory: Path, environment: dict[str, str]) -> tuple[in
     return status, left
 
 
-def _free_ports() -> dict[str, str]:
+def free_ports() -> dict[str, str]:
+    """Return a port that nobody uses for each port that pages name."""
     with_sockets = []
     for kind in (socket.SOCK_STREAM, socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_DGRAM):
         probe = socket.socket(socket.AF_INET, kind)
