@@ -118,15 +118,21 @@ def test_a_single_message_waits_for_the_hop_and_for_the_other_end(carried: Town,
     assert "no session" in nobody.err  # the application has not been online yet
     watch, received, _ = watching(town, "single-app", state)
     watch.wait_event("published")
-    sent = call("device", "send", "--state", device, *to, "--data", "one", "--wait-ack").expect(0)
+    sent = call("device", "send", "--state", device, *to, "--data", "one", "--wait-ack", "--compact").expect(0)
     assert sent.out == "acknowledged by the other end\n"
     file = tmp_path / "payload"
     file.write_bytes(b"\x00\xff")
-    sent = call("device", "send", "--state", device, *to, "--file", file, "--path", "a/b").expect(0)
+    sent = call("device", "send", "--state", device, *to, "--file", file, "--path", "a/b", "--compact").expect(0)
     assert sent.out == "sealed, and taken by the next hop\n"
     watch.wait_for(lambda: len(readings(received)) == 2, "two messages")
     assert [reading["payload"] for reading in readings(received)] == [b"one", b"\x00\xff"]
     assert call("device", "status", "--state", device, "--json").json()["sent"] == 2
+
+    def compact() -> bool:  # the start itself has no compact form
+        status = call("gateway", "status", "--state", town.base / "gateway", "--json").json()
+        return bool(status["counters"]["deposits_compact"])
+
+    watch.wait_for(compact, "an envelope in compact form")
     assert watch.stop() == 0
 
 

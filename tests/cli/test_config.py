@@ -244,7 +244,8 @@ def test_every_limit_of_a_gateway_can_be_set_and_defaults_to_its_own(
     town: Town, started: list[GatewayConfig], tmp_path: Path
 ) -> None:
     names = [field.name for field in fields(gateway_limits.Limits)]
-    values = {name: 2_000 + number for number, name in enumerate(names)} | {"held_for": 5}
+    values = {name: 2_000 + number for number, name in enumerate(names)}
+    values |= {"held_for": 5, "bearer_bytes": 96}
     keys = {name: name.replace("_", "-") for name in names} | {"held_for": "held-for-hours"}
     text = "".join(f"{keys[name]} = {value}\n" for name, value in values.items())
     run_with(town, "gateway")

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a start costs on the wire: spec/envelope.md, "Size"."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sealway.protocol.policy import DEFAULT_POLICY
+from sealway.protocol.start import start
+from sealway.wire.envelope import Envelope
+from sealway.wire.message import CODE_POST, Message
+from tests.identity.small_domain import SmallDomain
+from tests.protocol.test_start import NOW_MS, Party
+
+SPEC = Path(__file__).parents[2] / "spec" / "envelope.md"
+MOST = 260
+
+
+@pytest.fixture(scope="module")
+def alice() -> Party:
+    return Party(SmallDomain(), "alice")
+
+
+def party(town: SmallDomain, bundle_id: bytes) -> Party:
+    return Party(town, "bob", {"bundle_id": bundle_id})
+
+
+def overhead(alice: Party, bob: Party, *, kid: bytes, newest: bytes, index: int | None = 3, length: int = 64) -> int:
+    """The bytes of a real first envelope beyond those of the message in it."""
+    session = start(
+        alice.own, bob.offer(index), alice.signer, receive_kid=kid, newest=newest, now_ms=NOW_MS,
+        random=alice.random, policy=DEFAULT_POLICY,
+    )  # fmt: skip
+    envelope = alice.sealed(session, bytes(length))
+    assert envelope.start is not None and envelope.start.ml_kem is None
+    assert Envelope.decode(envelope.encode()) == envelope
+    return len(envelope.encode()) - len(Message(CODE_POST, payload=bytes(length)).encode())
+
+
+@pytest.mark.parametrize("bundle_id", [b"id-b", b"12345678"])
+@pytest.mark.parametrize("kid", [b"\x01", b"12345678"])
+@pytest.mark.parametrize("newest", [b"", b"n" * 32])
+@pytest.mark.parametrize("index", [None, 3])
+@pytest.mark.parametrize("length", [1, 64, 1024, 60_000])
+def test_a_start_without_ml_kem_adds_at_most_260_bytes_with_credentials_by_reference(
+    alice: Party, bundle_id: bytes, kid: bytes, newest: bytes, index: int | None, length: int
+) -> None:
+    bob = party(alice.domain, bundle_id)
+    assert overhead(alice, bob, kid=kid, newest=newest, index=index, length=length) <= MOST
+
+
+def test_the_page_says_what_a_start_costs(alice: Party) -> None:
+    text, bob = SPEC.read_text(), party(alice.domain, b"id-b")
+    for newest, words in ((b"", "adds {} bytes"), (b"n" * 32, "is {} with the hash of an older session")):
+        for length in (25, 64, 106):
+            assert words.format(overhead(alice, bob, kid=b"\x01", newest=newest, length=length)) in text
+    assert f"never more than {MOST}" in text
