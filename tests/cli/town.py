@@ -132,7 +132,7 @@ class Town:
 
     def enroll(self, command: str, label: str, *options: object) -> Path:
         """Make a member and enrol it; return its state directory."""
-        role = "application" if command == "app" else command
+        role = {"app": "application", "adversary": "gateway"}.get(command, command)
         state, enrolment = self.base / label, self.base / f"{label}.enrolment"
         if command == "device":
             gateway = (

@@ -23,8 +23,8 @@ class Until(Enum):
     """So many have arrived; it goes on until the next one begins, so that nothing slips through between them."""
     REPORTED = "reported"
     """An end has said so."""
-    TIME = "time"
-    """Its time is up."""
+    A_WHILE = "a while"
+    """It has lasted for some seconds, and not in vain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,8 @@ class Turn:
         until: when it is over.
         reached: how many have to arrive, for Until.REACHED.
         report: who has to tell what of whom, for Until.REPORTED.
-        seconds: how long it may take.
+        seconds: how long it may take; a computer that is busy with other things gets far.
+        while_s: how long it lasts, for Until.A_WHILE.
         kill: the role that is killed once the act is on.
     """
 
@@ -46,7 +47,8 @@ class Turn:
     until: Until = Until.DONE
     reached: int = 1
     report: Report = ("", "", "")
-    seconds: float = 12.0
+    seconds: float = 30.0
+    while_s: float = 5.0
     kill: str = ""
 
     def table(self) -> dict[str, Any]:
@@ -120,11 +122,11 @@ def before_gateway(town: Besieged) -> Iterator[Turn]:
     """On what the application sends to devices 1 and 2, between them and their gateway."""
     devices = [mailbox_of(device.name) for device in town.devices[:2]]
     both, second = {"subjects": devices}, {"subjects": devices[1:]}
-    yield Turn("drop-everything", both, Until.TIME, seconds=5.0)
+    yield Turn("drop-everything", both, Until.A_WHILE)
     for name in ("duplicate", "replay-at-once", "tamper-ciphertext", "tamper-number", "truncate", "extend"):
         yield Turn(name, both | {"count": 2})
     held = {"seconds": 3.0, "least_bytes": 130}
-    yield Turn("hold-commands", second | {"count": 2, "parameters": held}, seconds=15.0)
+    yield Turn("hold-commands", second | {"count": 2, "parameters": held})
     yield Turn("delay", both | {"count": EACH, "parameters": {"seconds": 1.0}})
     yield Turn("drop-some", both | {"count": EACH})
     yield Turn("flood-forged", second | {"count": OF_A_FLOOD})
@@ -133,12 +135,12 @@ def before_gateway(town: Besieged) -> Iterator[Turn]:
 def as_gateway(town: Besieged) -> Iterator[Turn]:
     """In the place of device 3's gateway."""
     device = {"subjects": [mailbox_of(town.devices[2].name)]}
-    yield Turn("drop-everything", device, Until.TIME, seconds=5.0)
+    yield Turn("drop-everything", device, Until.A_WHILE)
     yield Turn("tamper-any-bit", device | {"count": 2})
     silent = ("application", "Silent", town.devices[2].name)
     missing = ("device-3", "Missing", town.application.name)
-    yield Turn("silence", {}, Until.REPORTED, report=silent, seconds=20.0)
-    yield Turn("withhold-for-good", device | {"count": 2}, Until.REPORTED, report=missing, seconds=25.0)
+    yield Turn("silence", {}, Until.REPORTED, report=silent)
+    yield Turn("withhold-for-good", device | {"count": 2}, Until.REPORTED, report=missing)
     yield Turn("accept-and-drop", {"count": EACH})
 
 

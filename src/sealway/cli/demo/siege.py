@@ -16,7 +16,7 @@ from sealway.cli.demo import attacks
 from sealway.cli.demo.attacks import Turn, Until
 from sealway.cli.demo.besieged import Besieged, adversaries_of, found_besieged, honest_roles, requests_of
 from sealway.cli.demo.judging import judged
-from sealway.cli.demo.process import GENTLY, RoleProcess, run, run_json
+from sealway.cli.demo.process import GENTLY, RoleProcess, run
 from sealway.cli.demo.puppeteer import Adversary
 from sealway.cli.demo.witnesses import Witnesses
 from sealway.errors import TransportFailed
@@ -28,11 +28,12 @@ PROBE_S: Final = 1.2
 """How long the application tries to reach the stranger with one command; then it asks again."""
 STARTS: Final = 48
 WITH_ONE_TIME: Final = 12
-KILL_S: Final = 1.0
+BEFORE_A_KILL: Final = 8
+"""Readings that arrive once an act is on, before its victim is killed: so that the act has something in its hands."""
 GRACE_S: Final = 15.0
 ROUNDS: Final = 2
 """An act that found nothing to attack is done once more."""
-CALM_S: Final = 60.0
+PATIENCE_S: Final = 90.0
 PADDING: Final = "so that a carrier can tell a command from a receipt by its size. " * 3
 
 
@@ -53,6 +54,12 @@ class Siege:
     def done(self) -> int:
         """How many kinds of attack are over."""
         return len({event["attack"] for adversary in self.adversaries.values() for event in adversary.ended})
+
+    @property
+    def delivered(self) -> int:
+        """How many readings the application has written down."""
+        path = self.town.application.directory / "received.jsonl"
+        return path.read_bytes().count(b"\n") if path.exists() else 0
 
     @property
     def processes(self) -> list[RoleProcess]:
@@ -179,7 +186,7 @@ async def _talk(siege: Siege) -> None:
     names = [device.name for device in siege.town.devices[1:]]
     while True:
         for name in names:
-            request = siege.command(name, path="identify", payload=PADDING, timeout_s=90, max_age_s=2)
+            request = siege.command(name, path="identify", payload=PADDING, timeout_s=600, max_age_s=2)
             siege.commands[request] = name
             await asyncio.sleep(ASK_S / 2)
 
@@ -204,20 +211,22 @@ async def _take(siege: Siege, adversary: Adversary, turn: Turn) -> bool:
     adversary.begin(turn.table())
     seen = siege.witnesses.reports_so_far
     if turn.kill:
+        await _until_more_arrived(siege)
         await _kill(siege.roles[turn.kill])
     await _until_over(siege, adversary, turn, seen)
     return adversary.tried > 0
 
 
 async def _until_over(siege: Siege, adversary: Adversary, turn: Turn, seen: int) -> None:
-    end = time.monotonic() + turn.seconds
+    began = time.monotonic()
+    end = began + turn.seconds
     over: dict[Until, Callable[[], bool]] = {
         Until.DONE: lambda: adversary.is_over,
         Until.REACHED: lambda: adversary.tried == adversary.reached >= turn.reached,
         Until.REPORTED: lambda: (
             adversary.reached > 0 and siege.witnesses.reported(turn.attack, turn.report, since=seen)
         ),
-        Until.TIME: lambda: False,
+        Until.A_WHILE: lambda: adversary.tried > 0 and time.monotonic() >= began + turn.while_s,
     }
     while not over[turn.until]() and _has_time(adversary, end):
         await asyncio.sleep(LOOK_S)
@@ -230,9 +239,13 @@ def _has_time(adversary: Adversary, end: float) -> bool:
     return time.monotonic() < end + (GRACE_S if adversary.tried > adversary.reached else 0.0)
 
 
+async def _until_more_arrived(siege: Siege) -> None:
+    goal = siege.delivered + BEFORE_A_KILL
+    await siege.witnesses.until(lambda: siege.delivered >= goal, "more readings")
+
+
 async def _kill(process: RoleProcess) -> None:
-    """Kill an end as a power cut does, once the act has something in its hands."""
-    await asyncio.sleep(KILL_S)
+    """Kill an end as a power cut does."""
     await process.kill()
     await process.start()
     await process.ready()
@@ -241,24 +254,21 @@ async def _kill(process: RoleProcess) -> None:
 
 # the end -------------------------------------------------------------------------------------------------------------
 async def _calm(siege: Siege) -> None:
-    """Let the devices fall silent, and wait until everything has arrived. Raises TransportFailed if it never does."""
+    """Let the devices fall silent, and wait until everything has arrived, or nothing has for a long time."""
     for device in siege.town.devices:
-        siege.command(device.name, path="interval", payload="86400", timeout_s=90)
+        siege.command(device.name, path="interval", payload="86400", timeout_s=600)
     devices = [role for role in siege.roles.values() if role.role == "device"]
-    witnesses, end = siege.witnesses, time.monotonic() + CALM_S
-    await witnesses.until(
-        lambda: all(witnesses.is_calm(device.title) for device in devices), "the devices to fall silent"
-    )
-    while time.monotonic() < end:
-        sent = [await run_json("device", "status", "--state", str(d.directory), "--json") for d in devices]
-        received = siege.town.application.directory / "received.jsonl"
-        if _lines(received) >= sum(int(s["sent"]) for s in sent) and siege.commands.keys() <= witnesses.answered:
-            return
-        await asyncio.sleep(0.3)
-
-
-def _lines(path: Path) -> int:
-    return path.read_bytes().count(b"\n") if path.exists() else 0
+    witnesses = siege.witnesses
+    await witnesses.until(lambda: all(map(witnesses.is_calm, (d.title for d in devices))), "the devices to fall silent")
+    sent = sum([int((await device.status())["sent"]) for device in devices])
+    before, since = -1, time.monotonic()
+    while siege.delivered < sent or not siege.commands.keys() <= witnesses.answered:
+        arrived = siege.delivered + len(witnesses.answered)
+        if arrived != before:
+            before, since = arrived, time.monotonic()
+        if time.monotonic() - since > PATIENCE_S:
+            return  # what is missing stands in the rows
+        await asyncio.sleep(0.2)
 
 
 async def _stop_all(siege: Siege) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from sealway.cli.demo.process import RoleProcess
 from sealway.errors import TransportFailed
 
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 LOOK_S = 0.03
 
 
@@ -82,7 +82,7 @@ class Witnesses:
         return times > 0
 
     async def until(self, reached: Callable[[], bool], what: str) -> None:
-        """Wait for something. Raises TransportFailed after a minute."""
+        """Wait for something. Raises TransportFailed after four minutes."""
         end = time.monotonic() + PATIENCE_S
         while not reached():
             if time.monotonic() > end:
