@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 from sealway.adversary.dissecting import put_together
 from sealway.crypto.keys import VerifyingKey
 from sealway.crypto.suites import Suite
-from sealway.errors import Malformed
+from sealway.errors import Malformed, SealwayError
 from sealway.identity import bundles, credentials
 from sealway.identity.root import trust_root_on_first_use
 from sealway.protocol import start
@@ -27,9 +27,9 @@ from sealway.sdk.directory import Directory
 from sealway.sdk.endpoint import Endpoint
 from sealway.sdk.engine import Engine
 from sealway.sdk.executor import Executor
+from sealway.sdk.intake import Intake
 from sealway.sdk.links import Links
 from sealway.sdk.outbox import Outbox
-from sealway.sdk.sessions import Sessions
 from sealway.wire.cose import TYP_BUNDLE
 from sealway.wire.envelope import Envelope
 from tests.adversary import cases
@@ -79,15 +79,26 @@ def header_not_bound(patch: Patch) -> None:
 
 
 def every_key_tried(patch: Patch) -> None:
-    """The kid is not bound, and where it is unknown some session is tried all the same."""
+    """The kid is not bound, and what does not open with the key that it names is tried with all others."""
     header_not_bound(patch)
-    genuine = Sessions.by_kid
+    genuine = Intake._open
 
-    def by_kid(sessions: Sessions, kid: bytes) -> Any:
-        held = genuine(sessions, kid)
-        return held if held is not None else next(iter(sessions.all()), None)
+    async def open_(intake: Intake, envelope: Envelope) -> None:
+        try:
+            await genuine(intake, envelope)
+        except SealwayError as refused:
+            if not any(_opens(intake, held, envelope) for held in intake._sessions.all()):
+                raise refused from None
 
-    patch.setattr(Sessions, "by_kid", by_kid)
+    patch.setattr(Intake, "_open", open_)
+
+
+def _opens(intake: Intake, held: Any, envelope: Envelope) -> bool:
+    try:
+        intake._engine.open(held, envelope)
+    except SealwayError:
+        return False
+    return True
 
 
 def loosely_decoded(patch: Patch) -> None:

@@ -26,7 +26,7 @@ from sealway.sdk.prekeystore import PrekeyStore
 from sealway.wire.address import Name
 from sealway.wire.message import CODE_POST, Message
 from tests.adversary.arena import DEVICES, QUICK, Arena
-from tests.system.domain import DOMAIN
+from tests.system.domain import DOMAIN, signer
 from tests.system.world import until
 
 DAY_S = 86_400
@@ -138,22 +138,32 @@ def _sequence(prekeys: PrekeyStore) -> int:
 
 async def record_strangers_starts(arena: Arena) -> None:
     """A certified device outside this traffic seals 48 starts for the application, one file each."""
+    await _record_starts(arena, 48, signed=True)
+
+
+async def record_unsigned_starts(arena: Arena) -> None:
+    """As that, eight of them, signed by another key than the certificate's: as by one who has stolen all but that."""
+    await _record_starts(arena, 8, signed=False)
+
+
+async def _record_starts(arena: Arena, count: int, *, signed: bool) -> None:
     await arena.warm_up()
     world, folder = arena.world, arena.world.path / "stranger-starts"
     folder.mkdir()
     stranger = await arena.stranger()
     own = stranger.endpoint.prekeys.newest
     now_ms, member = world.clock.now_ms(), stranger.endpoint.member
-    for n in range(48):
+    for n in range(count):
         encoded = await world.hub.carrier().claim_bundle(str(arena.name("ops")))
         offer = verify_offer(encoded, world.member("application", "ops").credential, now_ms // 1_000)
         session = start(
-            OwnKeys(own.proven, member.agreer, member.root.domain_id), offer, member.signer,
+            OwnKeys(own.proven, member.agreer, member.root.domain_id), offer, member.signer if signed else signer(),
             receive_kid=os.urandom(4), newest=b"", now_ms=now_ms, random=os.urandom, policy=DEFAULT_POLICY,
         )  # fmt: skip
         message = Message(CODE_POST, ("readings",), payload=b"stranger %d" % n)
         sealed = session.seal(message, now_ms=now_ms, uptime=Uptime(bytes(16), 0), random=os.urandom)
-        arena.may.append((str(member.name), str(arena.name("ops")), f"stranger {n}"))
+        if signed:
+            arena.may.append((str(member.name), str(arena.name("ops")), f"stranger {n}"))
         (folder / f"{n:03}").write_bytes(sealed.envelope)
 
 
@@ -183,15 +193,15 @@ CASES: dict[str, Case] = {
     "replay-after-restart": replace(RESTARTS, select=Selection(count=4, seconds=LONG_S)),
     "replay-after-step": Case(TWICE, warm=True, seconds=4),
     "replay-later": Case(parameters=lambda path: LaterParameters(20.0)),
-    "replay-start": Case(parameters=lambda path: LaterParameters(20.0)),
+    "replay-start": Case(TWICE, parameters=lambda path: LaterParameters(20.0)),
     **dict.fromkeys(("splice", "splice-with-kid", "swap-kids", "swap-answers", "reflect"), Case(warm=True)),
     **dict.fromkeys(("tamper-topic", "tamper-tag-claim", "tamper-expiry", "strip-claims"), Case()),
     "hold-commands": Case(
         Selection(count=4, seconds=LONG_S, subjects=TO_DEVICES), lambda path: HoldParameters(40.0, 96), warm=True,
-        options={"speed": 20.0, "max_age": timedelta(seconds=20)},
+        options={"speed": 30.0, "max_age": timedelta(seconds=20)},
     ),
-    "silence": Case(Selection(seconds=200), warm=True, commands=False),
-    "withhold-for-good": Case(Selection(count=4, seconds=200), warm=True, commands=False),
+    "silence": Case(Selection(seconds=100), warm=True, commands=False),
+    "withhold-for-good": Case(Selection(count=4, seconds=150), warm=True, commands=False),
     "drop-everything": Case(Selection(seconds=30)),
     "deny-directory": Case(Selection(seconds=30)),
     "serve-one-time-twice": Case(ONCE, options=_short(anew_after_ms=60_000)),
@@ -220,6 +230,12 @@ CASES: dict[str, Case] = {
     ),
 }  # fmt: skip
 
+
+UNSIGNED = replace(
+    CASES["flood-stranger"], select=Selection(count=8, seconds=LONG_S, subjects=TO_OPS), before=record_unsigned_starts,
+    during=nothing,
+)  # fmt: skip
+"""Starts of a stranger that are sound but for their signature."""
 
 QUIET = _short(reoffer_after_ms=3_600_000, longest_reoffer_ms=3_600_000)
 """Senders offer nothing twice, so nothing comes twice but by the adversary's doing."""

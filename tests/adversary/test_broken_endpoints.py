@@ -12,7 +12,7 @@ import pytest
 from sealway.adversary.verdict import faults
 from tests.adversary import broken
 from tests.adversary.broken import Break
-from tests.adversary.cases import QUIET, TO_DEVICES, TO_OPS, Case, case_of
+from tests.adversary.cases import QUIET, TO_DEVICES, TO_OPS, UNSIGNED, Case, case_of
 from tests.adversary.performing import perform
 
 WRONG, UNDETECTED = "wrong_at_handler", "undetected"
@@ -28,6 +28,7 @@ class Control:
         subjects: whose mailboxes, if not all.
         clean: a column that stays at zero, since another check still stands.
         quiet: senders offer nothing twice by themselves.
+        base: the circumstances, if not the attack's own.
     """
 
     breaks: Break
@@ -37,11 +38,12 @@ class Control:
     subjects: frozenset[str] = frozenset()
     clean: str = ""
     quiet: bool = False
+    base: Case | None = None
 
     @property
     def case(self) -> Case:
         """The attack's case, as this control needs it."""
-        case = case_of(self.attack)
+        case = self.base or case_of(self.attack)
         subjects = self.subjects or case.select.subjects
         options = QUIET if self.quiet else case.options
         select = replace(case.select, subjects=subjects)
@@ -76,6 +78,7 @@ CONTROLS = [
     Control(broken.one_time_key_not_proven, "substitute-one-time-key", UNDETECTED),
     Control(broken.chain_not_verified, "substitute-bundle-forged", UNDETECTED),
     Control(broken.root_not_compared, "substitute-root", UNDETECTED),
+    Control(broken.start_signature_not_verified, "flood-stranger", WRONG, base=UNSIGNED),
     Control(broken.sessions_not_bounded, "flood-stranger", UNDETECTED),
 ]
 
@@ -88,7 +91,7 @@ async def test_the_row_turns_red(tmp_path: Path, control: Control) -> None:
     assert not faults(sound), sound
     with pytest.MonkeyPatch.context() as patch:
         control.breaks(patch)
-        row = await perform(tmp_path / "broken", control.attack, case=control.case, patience_s=0.7)
+        row = await perform(tmp_path / "broken", control.attack, case=control.case, patience_s=0.3)
     assert row["tried"] and row["reached_network"] == row["tried"], row
     assert row[control.red] > 0, row
     assert not control.clean or row[control.clean] == 0, row
