@@ -3,6 +3,7 @@
 #   make test                      all tests, with branch coverage
 #   make check                     formatter, linter, types, import contracts, model of the chains, documents
 #   make bench                     what it costs, beside what the same work costs without it
+#   make fuzz                      every decoder under the fuzzer for a minute; ARGS="--seconds 600 --only envelope" for more of one
 #   make docs                      all documents as a site, in build/site; it needs no server and no network
 # They make the environment first (in .venv, once). PYTHON=python3.12 chooses the interpreter.
 
@@ -13,7 +14,7 @@ BIN  := $(VENV)/bin
 COVERED := wire identity protocol
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-runtime demo test check bench docs format clean
+.PHONY: help setup setup-runtime demo test check bench fuzz docs format clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -41,6 +42,10 @@ check: setup
 
 bench: setup
 	@$(BIN)/python -m bench.run $(ARGS)
+
+fuzz:
+	@scripts/setup.sh fuzz
+	@$(BIN)/python -m fuzz.run $(ARGS)
 
 docs: setup
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --config-file docs/site/mkdocs.yml

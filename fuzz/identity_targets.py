@@ -130,8 +130,8 @@ def check_request(data: bytes) -> None:
 # documents -----------------------------------------------------------------------------------------------------------
 def _signed(typ: str, key_ref: cose.KeyRef, payload: bytes, key: Signer) -> bytes | None:
     """A payload signed as it is, or None if no document can hold it."""
-    signature = key.sign(cose.sign1_to_be_signed(typ, key_ref, payload))
     with suppress(Malformed, TooLarge):
+        signature = key.sign(cose.sign1_to_be_signed(typ, key_ref, payload))
         return cose.Sign1(typ, key_ref, payload, signature).encode()
     return None
 

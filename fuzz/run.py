@@ -22,21 +22,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from fuzz.target import Target
+    from fuzz.target import Check, Target
 
 BUILD: Final = Path(__file__).resolve().parent.parent / "build" / "fuzz"
 KEPT_BYTES: Final = 60_000  # of one target's corpus: all of them stay below 2 MB
+CONTROL: Final = "control"
 _RSS_MB: Final = 1024
 _SLOWEST_SECONDS: Final = 10  # for one input; all of them are small
 _GRACE_SECONDS: Final = 60  # after its time, a process that does not end is ended
 _FINISHED: Final = re.compile(r"cov: (\d+) ft: \d+ corp: (\d+)/")
 _EXECUTED: Final = re.compile(r"stat::number_of_executed_units: *(\d+)")
-_BROKEN: Final = re.compile(
-    r"^(?:[\w.]*(?:Error|Exception|Interrupt)\b.*|==\d+== ?ERROR: libFuzzer: .*)$", re.MULTILINE
-)
+_BROKEN: Final = re.compile(r"=== Uncaught Python exception: ===\n(.*)|ERROR: (libFuzzer: .*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: no target {', '.join(unknown)}\nhint: one of {', '.join(targets)}\n")
         return 2
     chosen = [target for name, target in targets.items() if not asked.only or name in asked.only]
+    if not _control_is_found(asked):
+        sys.stderr.write("error: the fuzzer does not find what is there to be found\n")
+        sys.stderr.write(f"hint: see the log in {BUILD / CONTROL}\n")
+        return 2
     outcomes = list(_fuzzed(chosen, asked))
     if asked.keep:
         for target in chosen:
@@ -108,21 +111,41 @@ def instrumented_targets() -> dict[str, Target]:
     return TARGETS
 
 
+def _control_is_found(asked: argparse.Namespace) -> bool:
+    """Fuzz a check that is known to fail for some inputs: a fuzzer that does not find them has shown nothing."""
+    from fuzz.targets import control
+
+    folder = _made(CONTROL)
+    for path in folder.glob("found-*"):
+        path.unlink()
+    target = control(CONTROL)
+    shutil.rmtree(_made(CONTROL, "corpus"))
+    seeds = _made(CONTROL, "corpus")
+    for seed in target.seeds():
+        (seeds / "seed").write_bytes(seed)
+    os.waitpid(_forked(target, [f"-seed={asked.seed}", "-runs=20000"], [seeds]), 0)
+    return len(list(folder.glob("found-*"))) == 1
+
+
 # running -------------------------------------------------------------------------------------------------------------
 def _fuzzed(targets: Sequence[Target], asked: argparse.Namespace) -> Iterator[Outcome]:
     """Fuzz the targets in turn, a few at a time."""
-    share = max(1, int(asked.seconds * asked.jobs / len(targets)))
+    share = asked.seconds * asked.jobs / sum(target.weight for target in targets)
     waiting = list(targets)
     running: dict[int, tuple[Target, float]] = {}
     while waiting or running:
         while waiting and len(running) < asked.jobs:
             target = waiting.pop(0)
-            options = [f"-max_total_time={share}", f"-seed={asked.seed}", "-print_final_stats=1"]
+            options = [
+                f"-max_total_time={max(1, int(share * target.weight))}",
+                f"-seed={asked.seed}",
+                "-print_final_stats=1",
+            ]
             running[_forked(target, options, [_made(target.name, "corpus"), _kept(target)])] = (
                 target,
                 time.monotonic(),
             )
-        for process, status in _ended(running, share + _GRACE_SECONDS):
+        for process, status in _ended(running, share):
             target, begun = running.pop(process)
             outcome = _outcome(target.name, status, time.monotonic() - begun)
             print(outcome.row(), flush=True)
@@ -147,9 +170,26 @@ def _become_fuzzer(target: Target, options: Sequence[str], folders: Sequence[Pat
 
     bounds = [f"-max_len={target.longest}", f"-rss_limit_mb={_RSS_MB}", f"-timeout={_SLOWEST_SECONDS}"]
     places = [f"-artifact_prefix={_made(target.name)}/", *map(str, folders)]
-    changes: dict[str, Any] = {} if target.mutate is None else {"custom_mutator": _mutator(target.mutate)}
-    atheris.Setup(["fuzz", *bounds, *options, *places], target.check, **changes)
+    # A seed says more by its structure than by the code it reaches: it is not to be cut down to what reaches the same.
+    seeds = ["-keep_seed=1", "-reduce_inputs=0"]
+    atheris.Setup(
+        ["fuzz", *bounds, *seeds, *options, *places], _recording(target), custom_mutator=_mutator(target.mutate)
+    )
     atheris.Fuzz()
+
+
+def _recording(target: Target) -> Check:
+    """Return the target's check, which leaves the input behind if it finds something."""
+    from fuzz.targets import name_of
+
+    def check(data: bytes) -> None:
+        try:
+            target.check(data)
+        except BaseException:
+            (_made(target.name) / f"found-{name_of(data)}").write_bytes(data)
+            raise
+
+    return check
 
 
 def _mutator(mutate: Callable[[bytes, Random], bytes]) -> Callable[[bytes, int, int], bytes]:
@@ -167,12 +207,12 @@ def _mutator(mutate: Callable[[bytes, Random], bytes]) -> Callable[[bytes, int, 
     return change
 
 
-def _ended(running: dict[int, tuple[Target, float]], longest: float) -> list[tuple[int, int]]:
+def _ended(running: dict[int, tuple[Target, float]], share: float) -> list[tuple[int, int]]:
     """Return (process, status) of those that have ended; end those that are far over their time."""
     time.sleep(0.05)
     ended = []
-    for process, (_, begun) in running.items():
-        if time.monotonic() - begun > longest:
+    for process, (target, begun) in running.items():
+        if time.monotonic() - begun > share * target.weight + _GRACE_SECONDS:
             os.kill(process, signal.SIGKILL)
         done, status = os.waitpid(process, os.WNOHANG)
         if done:
@@ -185,7 +225,7 @@ def _outcome(name: str, status: int, seconds: float) -> Outcome:
     executed = _EXECUTED.search(log)
     reached = _FINISHED.findall(log)
     broken = _BROKEN.search(log)
-    finding = None if status == 0 else (broken[0] if broken else f"it ended with {status}")
+    finding = None if status == 0 else ((broken[1] or broken[2]) if broken else f"it ended with {status}")
     cov, inputs = map(int, reached[-1]) if reached else (0, 0)
     return Outcome(name, int(executed[1]) if executed else 0, seconds, cov, inputs, finding)
 

@@ -28,7 +28,7 @@ from sealway.wire.message import FirstIdentity, Freshness, Message, Receipt
 from tests.protocol.session_pair import End, copy_log, ends, talking
 from tests.protocol.test_snapshot import eventful
 
-MOST_STEPS: Final = 40
+MOST_STEPS: Final = 24
 MOST_STATE: Final = 65_536
 """Bytes that a session may grow to in so few steps."""
 
@@ -271,19 +271,20 @@ def _lying_receipt(scene: Scene, side: int) -> Receipt:
 
 # where it begins -----------------------------------------------------------------------------------------------------
 @cache
-def _beginnings() -> tuple[tuple[End, End], ...]:
-    return ends(), talking(), eventful()
+def _beginnings() -> tuple[tuple[tuple[End, bytes], ...], ...]:
+    """Pairs of ends, each with its snapshot."""
+    return tuple(tuple((end, snapshot(end.session)) for end in pair) for pair in (ends(), talking(), eventful()))
 
 
 def _fresh(choice: int) -> tuple[End, End]:
     """Return copies of two ends: before the first message, in the steady state, or with all that a state can hold."""
-    first, second = (_copied(end, at) for at, end in enumerate(_beginnings()[choice]))
+    first, second = (_copied(end, state, at) for at, (end, state) in enumerate(_beginnings()[choice]))
     return first, second
 
 
-def _copied(end: End, at: int) -> End:
+def _copied(end: End, state: bytes, at: int) -> End:
     policy = replace(DEFAULT_POLICY, skipped=16, gap_ranges=16, step_after_messages=6)
-    session = restore(snapshot(end.session), copy_log(end.session.log), policy)
+    session = restore(state, copy_log(end.session.log), policy)
     drawn = [at]
 
     def random(count: int) -> bytes:
@@ -305,7 +306,7 @@ def check_snapshot(data: bytes) -> None:
 
 
 def _snapshots() -> list[bytes]:
-    return [snapshot(end.session) for pair in _beginnings() for end in pair]
+    return [state for pair in _beginnings() for _, state in pair]
 
 
 def _programs() -> list[bytes]:
@@ -317,6 +318,6 @@ def _programs() -> list[bytes]:
 
 
 SESSION: Final = (
-    Target("session", check_session, _programs, 400, mutate_bytes),
+    Target("session", check_session, _programs, 200, mutate_bytes, weight=4),
     Target("snapshot", check_snapshot, _snapshots, 8192, mutate_cbor),
 )

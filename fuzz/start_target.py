@@ -95,4 +95,4 @@ def _programs() -> list[bytes]:
     return [b"\x01\x00\x00", b"\x01\x01\x00", b"\x00\x01", b"\x00\x00abcd", *changes]
 
 
-START: Final = (Target("start", check_start, _programs, 300, mutate_bytes),)
+START: Final = (Target("start", check_start, _programs, 300, mutate_bytes, weight=2),)

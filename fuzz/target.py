@@ -37,14 +37,16 @@ class Target:
         check: returns, or raises whatever it likes; everything it raises is a finding.
         seeds: real samples, the same in every run.
         longest: bytes of an input that the fuzzer makes.
-        mutate: knows the structure of the inputs, or None.
+        mutate: knows the structure of the inputs.
+        weight: how many shares of the time it gets.
     """
 
     name: str
     check: Check
     seeds: Callable[[], Iterable[bytes]]
-    longest: int = 4096
-    mutate: Mutate | None = None
+    longest: int
+    mutate: Mutate
+    weight: int = 1
 
 
 def demand(holds: bool, otherwise: str) -> None:

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Make the environment in .venv, once: `scripts/setup.sh runtime` for `make demo`, `scripts/setup.sh dev` for `make test` and `make check`.
+# Make the environment in .venv, once: `scripts/setup.sh runtime` for `make demo`, `scripts/setup.sh dev` for `make test` and `make check`,
+# `scripts/setup.sh fuzz` for `make fuzz`.
 #
 # A stamp in .venv remembers what was installed, as a hash of everything that decides it; while it fits, nothing is done
 # and no network is needed. Stamps are written last, so a failed or interrupted run never leaves one.
@@ -94,6 +95,16 @@ install_system_packages() {
         echo "hint: could not install$missing (see $venv/apt.log); the tests that need them will be skipped" >&2
 }
 
+# The fuzzer has wheels for some platforms only, and cannot be built without clang; so it is no part of the tools.
+install_fuzzer() {
+    echo "installing the fuzzer into $venv, once" >&2
+    if ! "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --only-binary atheris -e ".[fuzz]" >"$venv/install.log" 2>&1; then
+        tail -n 5 "$venv/install.log" >&2
+        fail "could not install atheris for $("$venv/bin/python" -c 'import platform as p; print(p.python_implementation(), p.python_version(), "on", p.system(), p.machine())' 2>/dev/null)" \
+            "it has wheels for CPython 3.11 to 3.14 on Linux x86_64; elsewhere \`make test\` tries the kept inputs without it"
+    fi
+}
+
 apt_install() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null
 }
@@ -103,11 +114,18 @@ main() {
     case $level in
     runtime) wanted="." ;;
     dev) wanted=".[dev,docs]" ;;
-    *) fail "there is no level '$level'" "use: scripts/setup.sh runtime|dev" ;;
+    fuzz) wanted="" ;;
+    *) fail "there is no level '$level'" "use: scripts/setup.sh runtime|dev|fuzz" ;;
     esac
     print=$(fingerprint)
     stamped "$level" "$print" && return
     need_venv
+    if [ "$level" = fuzz ]; then
+        scripts/setup.sh dev
+        install_fuzzer
+        echo "$print" >"$venv/sealway-fuzz.stamp"
+        return
+    fi
     install_python_packages "$wanted"
     if [ "$level" = dev ]; then
         install_system_packages
