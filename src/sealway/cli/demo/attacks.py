@@ -47,7 +47,7 @@ class Turn:
     until: Until = Until.DONE
     reached: int = 1
     report: Report = ("", "", "")
-    seconds: float = 30.0
+    seconds: float = 60.0
     while_s: float = 5.0
     kill: str = ""
 
@@ -109,10 +109,10 @@ def before_hub(town: Besieged) -> Iterator[Turn]:
     yield Turn("accept-and-drop", here | {"count": EACH})
     yield Turn("swallow-acknowledgements", here | {"count": EACH})
     yield Turn("reorder", here | {"count": 8, "parameters": {"together": 4, "seconds": 1.0}})
-    yield Turn("replay-after-restart", here | {"count": EACH}, kill="application")
+    yield Turn("replay-after-restart", here | {"count": EACH}, seconds=180.0, kill="application")
     for name in FLOODS:
         yield Turn(name, here | {"count": OF_A_FLOOD})
-    yield Turn("tamper-opener-reseed", here | {"count": 2}, kill="device-1")
+    yield Turn("tamper-opener-reseed", here | {"count": 2}, seconds=180.0, kill="device-1")
     for name in ON_OPENERS[1:]:
         yield Turn(name, here | {"count": 2})
     yield Turn("flood-stranger", here | {"count": 48, "parameters": {"directory": str(town.recorded / STARTS)}})
