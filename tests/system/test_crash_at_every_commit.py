@@ -77,6 +77,8 @@ class Story:
         dying = asyncio.create_task(self.live(mortal))
         death = asyncio.create_task(self.death.came.wait())
         await asyncio.wait({dying, death}, return_when=asyncio.FIRST_COMPLETED)
+        if self.death.left <= 0:  # it strikes as soon as the write that is on its way has been made
+            await asyncio.wait_for(self.death.came.wait(), 20)
         if self.death.came.is_set():
             dying.cancel()
             await asyncio.gather(dying, return_exceptions=True)
