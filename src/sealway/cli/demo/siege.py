@@ -61,11 +61,6 @@ class Siege:
         path = self.town.application.directory / "received.jsonl"
         return path.read_bytes().count(b"\n") if path.exists() else 0
 
-    @property
-    def processes(self) -> list[RoleProcess]:
-        """All that run, the adversary's too."""
-        return [*self.roles.values(), *self.adversaries.values()]
-
     def look(self) -> None:
         """Read what everybody has printed. Raises TransportFailed if a process has ended by itself."""
         self.witnesses.look(self.roles)
