@@ -44,7 +44,7 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def put(intake: Intake, db: sqlite3.Connection, *envelopes: bytes, now: int = NOW, box: str = BOX) -> list[Verdict]:
-    return intake.hold(db, [intake.examined(box, envelope, now) for envelope in envelopes], now)
+    return intake.hold(db, intake.examined([(box, envelope) for envelope in envelopes], now), now)
 
 
 def held(db: sqlite3.Connection) -> list[tuple[int, int]]:

@@ -17,7 +17,7 @@ from sealway.hub import mailbox_rows
 from sealway.hub.config import Limits
 from sealway.hub.digests import Digests, digest_of, indexed
 from sealway.hub.mailbox_rows import Load, Row
-from sealway.hub.steady import expiry_of
+from sealway.hub.steady import expiry_of, is_steady
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +43,19 @@ class Intake:
         self._digests = Digests()
         self._latest: int | None = None
 
-    def examined(self, mailbox: str, envelope: bytes, now: int) -> Sound | SealwayError:
-        """Return what there is to hold, or why not."""
-        if len(envelope) > self._limits.envelope_bytes:
-            return TooLarge(f"an envelope has at most {self._limits.envelope_bytes} bytes here")
-        try:
-            expires = expiry_of(envelope)
-        except SealwayError as error:
-            return error
-        if expires is not None and expires <= now:
-            return Stale("the envelope has expired")
-        return mailbox, envelope, digest_of(mailbox, envelope), expires
+    def examined(self, deposits: Sequence[tuple[str, bytes]], now: int) -> list[Sound | SealwayError]:
+        """Return of each deposit what there is to hold, or why not."""
+        most, items = self._limits.envelope_bytes, list[Sound | SealwayError]()
+        for mailbox, envelope in deposits:
+            expires = None
+            if len(envelope) > most or not is_steady(envelope):
+                try:
+                    expires = _unusual(envelope, most, now)
+                except SealwayError as error:
+                    items.append(error)
+                    continue
+            items.append((mailbox, envelope, digest_of(mailbox, envelope), expires))
+        return items
 
     def hold(self, db: sqlite3.Connection, items: Sequence[Sound | SealwayError], now: int) -> list[Verdict]:
         """Put into mailboxes what may go there; one verdict each, in order. Inside a transaction."""
@@ -71,6 +73,16 @@ class Intake:
         early = expires < self._latest
         self._latest = max(self._latest, expires)
         return expires, early
+
+
+def _unusual(envelope: bytes, most: int, now: int) -> int | None:
+    """Return when an envelope expires that has not the common form, if its sender says so. Raises SealwayError."""
+    if len(envelope) > most:
+        raise TooLarge(f"an envelope has at most {most} bytes here")
+    expires = expiry_of(envelope)
+    if expires is not None and expires <= now:
+        raise Stale("the envelope has expired")
+    return expires
 
 
 class _Room:
@@ -111,9 +123,10 @@ class _Batch:
 
         ``expires`` and ``early`` are for those whose sender does not ask for less.
         """
+        digests = [item[2] for item in items]
+        doubtful = self._digests.look_up(self._db, digests, self._last)
         verdicts: list[Verdict] = []
-        doubtful = self._digests.look_up(self._db, [item[2] for item in items], self._last)
-        for item in items:
+        for item, index in zip(items, map(indexed, digests), strict=True):
             mailbox, envelope, digest, asked = item
             room = self._rooms.get(mailbox) or self._room_of(mailbox)
             if room is None:
@@ -125,8 +138,9 @@ class _Batch:
             else:
                 self._last += 1
                 self._numbers[digest] = self._last
-                until = (expires, early) if asked is None or asked >= expires else (asked, True)
-                self._rows.append((self._last, room.number, indexed(digest), envelope, *until))
+                sooner = asked is not None and asked < expires
+                until, sooner = (asked or 0, True) if sooner else (expires, early)
+                self._rows.append((self._last, room.number, index, envelope, until, sooner))
                 verdicts.append(CREATED)
         return verdicts
 

@@ -70,7 +70,7 @@ class Mailboxes:
         """
         self._rate.spend(caller.name, len(deposits))
         now = self._clock()
-        items = [self._intake.examined(mailbox, envelope, now) for mailbox, envelope in deposits]
+        items = self._intake.examined(deposits, now)
         verdicts = await self._store.write(lambda db: self._intake.hold(db, items, now))
         self._announce(deposits, verdicts)
         return verdicts

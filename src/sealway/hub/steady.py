@@ -35,25 +35,29 @@ _DEPOSIT: Final = re.compile(
 
 def expiry_of(envelope: bytes) -> int | None:
     """Return the second at which the sender lets the envelope expire, or None. Raises Malformed, TooLarge."""
-    if _is_steady(envelope):
+    if is_steady(envelope):
         return None
     claims = Envelope.decode(envelope).claims
     return None if claims is None else claims.expires
 
 
+def is_steady(envelope: bytes) -> bool:
+    """Say whether this is an envelope of the common form; if not, the strict decoder has to look."""
+    form = _STEADY(envelope)
+    if form is None:
+        return False
+    end, size = form.end(1), len(envelope)  # of the protected bucket, which begins at the fourth byte
+    head = envelope[end + 1]
+    if head == 0x58:  # one byte of length, as most have
+        return envelope[2] == end + 0x3D and size == end + 3 + envelope[end + 2]
+    rest = form.end()
+    length = head - 0x40 if head < 0x58 else int.from_bytes(envelope[end + 2 : rest])
+    return envelope[2] == end + 0x3D and size - rest == length > _LONGEST_TAG and size <= MAX_ENVELOPE_BYTES
+
+
 def deposits_in(body: bytes) -> Items:
     """Return the (mailbox, envelope) pairs of an encoded Deposits. Raises Malformed, TooLarge."""
     return _common_deposits(body) or Deposits.decode(body).items
-
-
-def _is_steady(envelope: bytes) -> bool:
-    form = _STEADY(envelope)
-    if form is None or len(envelope) > MAX_ENVELOPE_BYTES:
-        return False
-    begin, end = form.span(1)
-    head, rest = envelope[end + 1], form.end()
-    size = head - 0x40 if head < 0x58 else int.from_bytes(envelope[end + 2 : rest])
-    return envelope[2] - 0x40 == end - begin and len(envelope) - rest == size > _LONGEST_TAG
 
 
 def _common_deposits(body: bytes) -> Items | None:
@@ -68,9 +72,10 @@ def _common_deposits(body: bytes) -> Items | None:
         head = _DEPOSIT(body, at)
         if head is None:
             return None
-        begin = head.end()
-        at = begin + int.from_bytes(head[head.lastindex or 0])
+        begin, size = head.end(), body[at + 18]
+        at = begin + (body[at + 19] if size == 0x58 else int.from_bytes(head[head.lastindex or 0]))
         items.append((head[1].decode(), body[begin:at]))
     # A body cut short ends before ``at``; lengths of envelopes are at most 2^24, and the strict decoder's limit less.
-    complete = at == len(body) and max(len(envelope) for _, envelope in items) <= MAX_ENVELOPE_BYTES
-    return tuple(items) if complete else None
+    if at != len(body) or (at > MAX_ENVELOPE_BYTES and max(len(item[1]) for item in items) > MAX_ENVELOPE_BYTES):
+        return None
+    return tuple(items)
