@@ -22,6 +22,7 @@ from sealway.errors import LocalMisuse
 
 MOST_ACTS: Final = 1_000
 MOST_BYTES: Final = 1 << 20
+_MOST_WORDS: Final = 200
 _TOP: Final = frozenset({"name", "says", "seed", "act"})
 _ACT: Final = frozenset({"attack", "leg", "subjects", "every", "count", "seconds", "parameters"})
 _NAMES_OF_TYPES: Final = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
@@ -79,8 +80,8 @@ def parse_scenario(text: str, name: str = "scenario") -> Scenario:
     """
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise LocalMisuse(f"not TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # also for numbers of thousands of digits, and for deep nesting
+        raise LocalMisuse(f"not TOML: {_shown(error)}") from error
     _refuse_unknown(content, _TOP, "")
     acts = content.get("act")
     if not isinstance(acts, list) or not 1 <= len(acts) <= MOST_ACTS:
@@ -105,7 +106,9 @@ def _act(row: Any, where: str) -> Act:
     wanted = _value(row, "attack", str, None, where)
     attack = attack_named(wanted)
     if attack is None:
-        raise LocalMisuse(f"{where}attack: there is no {wanted!r}", hint="`sealway adversary list` shows what there is")
+        raise LocalMisuse(
+            f"{where}attack: there is no {_shown(wanted)!r}", hint="`sealway adversary list` shows what there is"
+        )
     parameters = row.get("parameters", {})
     if not isinstance(parameters, dict):
         raise LocalMisuse(f"{where}parameters: a table expected")
@@ -150,7 +153,12 @@ def _refuse_unknown(table: Mapping[str, Any], known: frozenset[str], where: str)
     for key in table:
         if key not in known:
             expected = ", ".join(sorted(known)) or "nothing"
-            raise LocalMisuse(f"{where}{key}: not known here", hint=f"expected: {expected}")
+            raise LocalMisuse(f"{where}{_shown(key)}: not known here", hint=f"expected: {expected}")
+
+
+def _shown(words: object) -> str:
+    """Return what stands in a file, as it may stand in an error: on one line, and shortened."""
+    return "".join(character if character.isprintable() else " " for character in str(words)[:_MOST_WORDS])
 
 
 def _value(table: Mapping[str, Any], key: str, kind: type, default: Any, where: str = "") -> Any:
