@@ -23,6 +23,7 @@ _MOST_ERROR_BYTES: Final = 8_192
 _MOST_WORDS: Final = 200
 _ADMISSION: Final = "/v1/token"
 _ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_LONGEST_SECONDS: Final = 86_400  # a token is used; a hub that says more means this
 _RENEW_SECONDS: Final = 60
 _AWAY: Final = frozenset({500, 502, 503, 504})
 
@@ -193,7 +194,7 @@ def _token_in(body: bytes) -> _Token:
         or seconds < 1
     ):
         raise TransportFailed("the hub's token answer is malformed")
-    return _Token(str(text), time.monotonic() + max(1, seconds - _RENEW_SECONDS))
+    return _Token(str(text), time.monotonic() + max(1, min(seconds, _LONGEST_SECONDS) - _RENEW_SECONDS))
 
 
 def _refused(status: int, body: bytes) -> NoReturn:
