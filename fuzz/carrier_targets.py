@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cache
 from types import SimpleNamespace
 from typing import Any, Final
@@ -19,13 +20,15 @@ from fuzz.target import Target, demand, refused
 from fuzz.wire_targets import vectors
 from sealway.adversary.positions import coap_datagrams
 from sealway.adversary.scenario import MOST_ACTS, parse_scenario, shipped
-from sealway.errors import LocalMisuse, Malformed
+from sealway.errors import LocalMisuse, Malformed, RateLimited, TooLarge, TransportFailed
 from sealway.gateway.limits import Limits
 from sealway.gateway.metrics import Metrics
 from sealway.gateway.resources import Directory, Mailboxes, routes
 from sealway.gateway.server import CoapFace
 from sealway.gateway.watchers import Watchers
 from sealway.hub.bodies import form_of
+from sealway.transports import coap_api
+from sealway.transports.http_exchange import _refused, _token_in
 from tests.wire import wire_samples as samples
 
 LONGEST_ANSWER: Final = 2048
@@ -156,6 +159,17 @@ def check_scenario(data: bytes) -> None:
     demand(parse_scenario(text) == scenario, "the same text was read as two different scenarios")
 
 
+def check_hub_answer(data: bytes) -> None:
+    """What a hub answers to a request for a token, or refuses with: typed errors, in words that are harmless."""
+    with suppress(TransportFailed):
+        demand(_token_in(data).text.isprintable(), "a token that no header can hold")
+    for status in (400, 404, 413, 429, 503):
+        try:
+            _refused(status, data)
+        except (TransportFailed, TooLarge, RateLimited) as error:
+            refused(error)
+
+
 # seeds ---------------------------------------------------------------------------------------------------------------
 def _request(code: Code, path: str, payload: bytes = b"", **options: Any) -> bytes:
     message = Message(code=code, payload=payload, _mtype=CON, _mid=7, _token=b"\x01\x02")
@@ -170,6 +184,8 @@ def _datagrams() -> Iterable[bytes]:
     envelope = vectors("envelope", "envelope")[0]
     yield _request(Code.POST, box, envelope, content_format=16, hop_limit=9)
     yield _request(Code.GET, box, observe=0)
+    yield _request(Code.POST, box, vectors("envelope", "compact")[0], content_format=coap_api.FORMAT_COMPACT)
+    yield _request(Code.GET, box, accept=coap_api.FORMAT_COMPACT)
     yield _request(Code.POST, "a", samples.SAMPLES["acknowledgement"][0].encode(), content_format=60)
     yield _request(Code.PUT, "b", samples.SAMPLES["publication"][0].encode(), content_format=60)
     yield _request(Code.POST, "b", uri_query=(f"n={samples.METER}",))
@@ -187,13 +203,27 @@ def _forms() -> list[bytes]:
     return [grant + b"&client_assertion=a.b.c", b"", b"a=1&a=2", b"a=%ff", b"=&=", b"a=%F0%9F%98%80"]
 
 
-def _scenarios() -> list[bytes]:
+def _hub_answers() -> Iterable[bytes]:
+    yield b'{"access_token":"abc","token_type":"Bearer","expires_in":3600}'
+    yield b'{"error":"invalid_client","error_description":"no such endpoint","hint":"enrol it"}'
+    yield b'{"access_token":"abc","token_type":"Bearer","expires_in":' + b"9" * 400 + b"}"
+    yield b'{"error":' + b"[" * 300 + b"]" * 300 + b"}"
+
+
+def _scenarios() -> Iterable[bytes]:
+    yield from (
+        b'"a\\nb" = 1',
+        b'[[act]]\nattack = "' + b"x" * 600 + b'"',
+        b"seed = " + b"9" * 4400,
+        b"x = " + b"[" * 3000,
+    )
     wanted = ("everything", "delay", "tamper-opener-salt", "flood-noise", "drop-with-topic", "substitute-root")
-    return [path.read_bytes()[:4096] for label, path in shipped().items() if label in wanted]
+    yield from (path.read_bytes()[:4096] for label, path in shipped().items() if label in wanted)
 
 
 CARRIERS: Final = (
     Target("coap-datagram", check_datagram, _datagrams, 1500, mutate_bytes),
     Target("form", check_form, _forms, 1024, mutate_bytes),
+    Target("hub-answer", check_hub_answer, _hub_answers, 4096, mutate_bytes),
     Target("scenario", check_scenario, _scenarios, 4096, mutate_bytes),
 )

@@ -120,10 +120,7 @@ def _control_is_found(asked: argparse.Namespace) -> bool:
         path.unlink()
     target = control(CONTROL)
     shutil.rmtree(_made(CONTROL, "corpus"))
-    seeds = _made(CONTROL, "corpus")
-    for seed in target.seeds():
-        (seeds / "seed").write_bytes(seed)
-    os.waitpid(_forked(target, [f"-seed={asked.seed}", "-runs=20000"], [seeds]), 0)
+    os.waitpid(_forked(target, [f"-seed={asked.seed}", "-runs=20000"], _begins_with(target)), 0)
     return len(list(folder.glob("found-*"))) == 1
 
 
@@ -141,7 +138,7 @@ def _fuzzed(targets: Sequence[Target], asked: argparse.Namespace) -> Iterator[Ou
                 f"-seed={asked.seed}",
                 "-print_final_stats=1",
             ]
-            running[_forked(target, options, [_made(target.name, "corpus"), _kept(target)])] = (
+            running[_forked(target, options, _begins_with(target))] = (
                 target,
                 time.monotonic(),
             )
@@ -233,12 +230,13 @@ def _outcome(name: str, status: int, seconds: float) -> Outcome:
 # the corpus ----------------------------------------------------------------------------------------------------------
 def keep(target: Target) -> None:
     """Take the inputs into the kept corpus that reach code which nothing there reaches, the shortest first."""
-    from fuzz.targets import name_of
+    from fuzz.targets import CORPUS, name_of
 
     shutil.rmtree(BUILD / target.name / "merged", ignore_errors=True)
     merged = _made(target.name, "merged")
-    os.waitpid(_forked(target, ["-merge=1"], [merged, _kept(target), _made(target.name, "corpus")]), 0)
-    kept = _kept(target)
+    os.waitpid(_forked(target, ["-merge=1"], [merged, *_begins_with(target)]), 0)
+    kept = CORPUS / target.name
+    kept.mkdir(parents=True, exist_ok=True)
     held = {name_of(path.read_bytes()) for path in kept.iterdir()}
     room = KEPT_BYTES - sum(path.stat().st_size for path in kept.iterdir())
     for data in sorted((path.read_bytes() for path in merged.iterdir()), key=len):
@@ -247,17 +245,16 @@ def keep(target: Target) -> None:
             room -= len(data)
 
 
-def _kept(target: Target) -> Path:
-    """Return the folder of a target's kept corpus, with its seeds in it."""
+def _begins_with(target: Target) -> list[Path]:
+    """Return the folders of inputs that a target begins with: found in earlier runs, kept for good, and its seeds."""
     from fuzz.targets import CORPUS, name_of
 
-    folder = CORPUS / target.name
-    folder.mkdir(parents=True, exist_ok=True)
-    held = {name_of(path.read_bytes()) for path in folder.iterdir()}
+    shutil.rmtree(BUILD / target.name / "seeds", ignore_errors=True)
+    seeds = _made(target.name, "seeds")
     for seed in target.seeds():
-        if name_of(seed) not in held:
-            (folder / name_of(seed)).write_bytes(seed)
-    return folder
+        (seeds / name_of(seed)).write_bytes(seed)
+    kept = CORPUS / target.name
+    return [_made(target.name, "corpus"), seeds, *([kept] if kept.is_dir() else [])]
 
 
 def _made(*parts: str) -> Path:

@@ -17,7 +17,7 @@ from sealway.protocol.sealed_file import ChunkOpener, ChunkSealer
 from sealway.wire import cbor, cose
 from sealway.wire.address import MailboxAddress, Name, check_hub
 from sealway.wire.bundle import BundleClaims, Offer, Publication, SignedBundle
-from sealway.wire.carriage import Acknowledgement, CertChain, Collected, CollectRequest, Deposits, Verdicts
+from sealway.wire.carriage import Acknowledgement, CertChain, Collected, CollectRequest, Deposits, Handed, Verdicts
 from sealway.wire.compact import from_compact, is_compactable, to_compact
 from sealway.wire.consent import ConsentClaims, SignedConsent
 from sealway.wire.envelope import MAX_ENVELOPE_BYTES, Envelope
@@ -225,7 +225,7 @@ WIRE: Final = (
     _of("grant", GrantClaims, SignedGrant),
     _of("consent", ConsentClaims, SignedConsent),
     Target("deposits", check_deposits, _encoded(Deposits), 2048, mutate_cbor),
-    _of("carriage", Verdicts, Collected, Acknowledgement, CollectRequest, CertChain, Introduction),
+    _of("carriage", Verdicts, Collected, Handed, Acknowledgement, CollectRequest, CertChain, Introduction),
     Target("sealed-file", check_sealed_file, _files, 4096, mutate_bytes),
     Target("names", check_names, _names, 400, mutate_bytes),
 )

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from fuzz.target import PromiseBrokenError, Target, strict
-from fuzz.targets import CORPUS, TARGETS, corpus_of, name_of
+from fuzz.targets import CORPUS, TARGETS, corpus_of
 
 MOST_BYTES = 2_000_000
 MUTATIONS = 40
@@ -25,9 +25,10 @@ def test_the_kept_corpus_breaks_no_promise(target: Target) -> None:
 
 
 @each_target
-def test_the_seeds_are_kept_and_their_neighbours_break_no_promise(target: Target) -> None:
+def test_the_seeds_and_their_neighbours_break_no_promise(target: Target) -> None:
     seeds, random = list(target.seeds()), Random(7)
-    assert {name_of(seed) for seed in seeds} <= {name_of(path.read_bytes()) for path in corpus_of(target.name)}
+    for seed in seeds:
+        target.check(seed)
     for _ in range(MUTATIONS):
         target.check(target.mutate(random.choice(seeds), random))
 
