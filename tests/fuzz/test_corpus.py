@@ -10,7 +10,7 @@ import pytest
 from fuzz.target import PromiseBrokenError, Target, strict
 from fuzz.targets import CORPUS, TARGETS, corpus_of
 
-MOST_BYTES = 2_000_000
+MOST_BYTES = 1_000_000
 MUTATIONS = 40
 
 each_target = pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
