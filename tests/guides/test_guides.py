@@ -15,7 +15,13 @@ GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 FIRST = "docs/guides/first-sealed-message.md"
 SKIPPED = ("make setup-runtime",)  # tests/e2e/test_new_user.py does it, in a clean clone
 
-CONTINUED = {"put-a-gateway-in.md", "write-a-device.md", "read-an-inspect.md", "attack-your-own-deployment.md"}
+CONTINUED = {
+    "put-a-gateway-in.md",
+    "repair.md",
+    "write-a-device.md",
+    "read-an-inspect.md",
+    "attack-your-own-deployment.md",
+}
 """Guides that go on where the first one ended."""
 
 _TWO_ENDS = """

@@ -23,6 +23,7 @@ from sealway.cli.config.settings import PREFIX
 from sealway.cli.demo.command import demo
 from sealway.cli.exchange import introduce_command, open_command, seal_command
 from sealway.cli.inspect import inspect_command
+from sealway.cli.state import state_group
 from sealway.errors import SealwayError
 
 TRACEBACK: Final = "SEALWAY_TRACEBACK"
@@ -38,6 +39,7 @@ for name, group in GROUPS.items():  # what these are not told by options, they l
     cli.add_typer(group, name=name, context_settings={"auto_envvar_prefix": f"{PREFIX}_{name}"})
 cli.add_typer(config_group, name="config")
 cli.add_typer(adversary_group, name="adversary")
+cli.add_typer(state_group, name="state")
 cli.command("seal")(seal_command)
 cli.command("open")(open_command)
 cli.command("introduce")(introduce_command)

@@ -212,6 +212,11 @@ class Home:
         grants = self._current((*claims.grants, *later, *extra_grants), root, credential, now)
         return Enrolled(root, credential, signer, claims, keystore, grants)
 
+    def certificate(self) -> Credential:
+        """Return the own certificate, proven as of now; no key is needed. Raises as ``open``."""
+        root, claims = self._enrolled()
+        return verify_chain(claims.chain, root, int(time.time()), expected_role=self.role)
+
     def _current(
         self, grants: tuple[bytes, ...], root: OwnerRoot, credential: Credential, now: int
     ) -> tuple[bytes, ...]:

@@ -121,4 +121,17 @@ SCRIPTS: Final = (
     );
     CREATE INDEX files_of_peer ON files (peer, id);
     """,
+    """
+    CREATE TABLE set_aside (                -- what repair took out, in counts only: no key and no content is kept
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER NOT NULL,
+        what TEXT NOT NULL,                 -- session, bundle, window, certificate, message
+        peer TEXT NOT NULL,                 -- as far as it could be read
+        session TEXT NOT NULL,              -- its hash in hex, or empty
+        why TEXT NOT NULL,
+        bytes INTEGER NOT NULL,             -- of the damaged row
+        unacknowledged INTEGER NOT NULL,    -- own messages that it owed
+        opened INTEGER NOT NULL             -- numbers of the peer that the inbox still remembers
+    );
+    """,
 )

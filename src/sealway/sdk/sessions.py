@@ -91,7 +91,7 @@ class Sessions:
             "SELECT hash, state, mailbox, newest, x5t, resumed, offered, leaving FROM sessions WHERE state IS NOT NULL"
         )
         for digest, state, mailbox, newest, x5t, resumed, offered, leaving in rows.fetchall():
-            session = restore(state, _log(connection, digest), self._policy)
+            session = restore(state, stored_log(connection, digest), self._policy)
             if resumed is None:
                 resumed = session.send.next_number
                 self._journal.note("UPDATE sessions SET resumed = ? WHERE hash = ?", resumed, digest)
@@ -271,6 +271,7 @@ def _known(held: Held) -> KnownSession:
     return KnownSession(held.session.hash, held.newest, held.session.start is not None)
 
 
-def _log(connection: sqlite3.Connection, digest: bytes) -> SentLog:
+def stored_log(connection: sqlite3.Connection, digest: bytes) -> SentLog:
+    """Return what is stored of the messages that were sealed in a session."""
     rows = connection.execute("SELECT number, tag, boot, uptime, sealed FROM sent WHERE session = ?", (digest,))
     return SentLog((n, SentRecord(tag, Uptime(boot, uptime), sealed)) for n, tag, boot, uptime, sealed in rows)
