@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sealway.adversary import tampering
 from sealway.adversary.dissecting import taken_apart
+from sealway.adversary.passing import Leg
 from sealway.adversary.tampering import Original, TamperParameters
 from sealway.errors import Malformed, SealwayError
 from sealway.wire.envelope import Envelope
@@ -104,3 +105,11 @@ def test_where_the_original_goes(place: Original) -> None:
     tally = bench.box.end()
     assert (tally.tried, tally.reached_network) == (1, 1)
     assert tally.items == ((next(one for one in outcome if one is not original).digest, original.subject),)
+
+
+def test_towards_the_hub_the_same_bytes_are_made_once() -> None:
+    bench = Bench()
+    original = passing("plain", leg=Leg.UP)
+    bench.begin("insert-claims", TamperParameters(Original.WITHHELD), leg=Leg.UP)
+    assert bench.send(original) != [original] and bench.send(original) == [original]
+    assert bench.box.end().tried == 1

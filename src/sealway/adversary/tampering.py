@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from sealway.adversary import rewriting, surgery
 from sealway.adversary.attack import Attack, Expected, Tools, Working
-from sealway.adversary.passing import Passing
+from sealway.adversary.passing import Leg, Passing
 from sealway.adversary.surgery import Change, cutting
 from sealway.wire.envelope import LABEL_CLAIMS, LABEL_OPENER, LABEL_START
 
+_MOST_REMEMBERED: Final = 256
 _EXPIRES, _TOPIC, _TAG = 4, -65537, -65538
 
 
@@ -39,13 +41,23 @@ class Tampering(Working):
     def __init__(self, parameters: TamperParameters, tools: Tools, change: Change) -> None:
         super().__init__(parameters, tools)
         self._change = change
+        self._made: OrderedDict[str, None] = OrderedDict()
 
     def meets(self, passing: Passing) -> list[Passing] | None:
         """See ``Working``."""
         altered = self._change(passing.content, self.tools)
-        if altered is None or altered == passing.content:
+        if altered is None or altered == passing.content or self._is_known(replace(passing, content=altered)):
             return None
         return beside(self.tools.item(passing, altered), passing, self.parameters.original)
+
+    def _is_known(self, altered: Passing) -> bool:
+        """Say whether the hub was given these very bytes before: it holds them once, so they would get nowhere."""
+        if altered.leg is Leg.DOWN or altered.digest not in self._made:
+            self._made[altered.digest] = None
+            if len(self._made) > _MOST_REMEMBERED:
+                self._made.popitem(last=False)
+            return False
+        return True
 
 
 def beside(item: Passing, original: Passing, place: Original) -> list[Passing]:
