@@ -42,7 +42,7 @@ class Middlebox:
         self._random = random.Random(seed)  # noqa: S311 - repeatable on purpose; no key of use to anyone comes from it
         self._forger = Forger(self._random.randbytes, now)
         self._numbers = count(1)
-        self._own: OrderedDict[str, None] = OrderedDict()
+        self._own: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._given_back: defaultdict[tuple[Leg, str], list[Passing]] = defaultdict(list)
         self._act: Act | None = None
         self._working: Working | None = None
@@ -108,7 +108,7 @@ class Middlebox:
 
         Of a document (``passing.DOCUMENTS``) and of a verdict at most one; nothing means "not found".
         """
-        if passing.digest in self._own:
+        if (passing.subject, passing.digest) in self._own:
             return [passing]
         self.memory.saw(passing)
         outcome = self._decided(passing)
@@ -152,7 +152,7 @@ class Middlebox:
         """Remember what is not genuine, so that it is not taken for an original where it passes a second time."""
         for passing in outcome:
             if passing.item is not None and not self._is_genuine(passing, original):
-                self._own[passing.digest] = None
+                self._own[passing.subject, passing.digest] = None
                 if len(self._own) > _MOST_OWN:
                     self._own.popitem(last=False)
         return outcome
