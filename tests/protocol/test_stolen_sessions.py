@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the stolen state of a session is good for, and until when: THREAT_MODEL.md, "Stolen keys".
+"""What the stolen state of a session is good for, and exactly until when: THREAT_MODEL.md, "Stolen keys".
 
 The thief has every secret of a stored session, sees every envelope, derives all that can be derived, and tries it all.
 """
@@ -7,7 +7,7 @@ The thief has every secret of a stored session, sees every envelope, derives all
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import pytest
@@ -19,9 +19,10 @@ from sealway.crypto.secret import Secret
 from sealway.errors import NotAuthentic, PeerForked, SealwayError
 from sealway.protocol import schedule
 from sealway.protocol.outcome import Sealed
+from sealway.protocol.sentlog import SentLog
 from sealway.protocol.session import Session
-from sealway.protocol.snapshot import snapshot
-from sealway.wire import cbor, envelope
+from sealway.protocol.snapshot import restore, snapshot
+from sealway.wire import envelope
 from sealway.wire.envelope import Envelope
 from sealway.wire.message import CODE_POST, Message
 from tests.protocol.session_pair import End, talking
@@ -30,15 +31,18 @@ WALK = 24  # numbers that the thief tries on each chain
 
 
 def strings(value: Any) -> Iterator[bytes]:
+    """All byte strings in a value, private scalars included."""
     if isinstance(value, bytes):
         yield value
+    elif isinstance(value, Secret):
+        yield value.reveal()
+    elif isinstance(value, dict):
+        yield from strings([*value.keys(), *value.values()])
     elif isinstance(value, list | tuple):
         for item in value:
             yield from strings(item)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from strings(key)
-            yield from strings(item)
+    elif is_dataclass(value):
+        yield from strings([getattr(value, part.name) for part in fields(value)])
 
 
 @dataclass
@@ -49,7 +53,7 @@ class Thief:
 
     @classmethod
     def of(cls, session: Session) -> Thief:
-        stored = cbor.decode(snapshot(session), limit=1 << 26)
+        stored = restore(snapshot(session), SentLog(), session.policy)
         return cls(dict.fromkeys(found for found in strings(stored) if len(found) == 32))
 
     def reads(self, sealed: Sealed) -> bool:
