@@ -212,3 +212,16 @@ def test_a_stranger_leaves_starts_and_bundles(carried: Town, tmp_path: Path) -> 
 
 def _opened(home: Home) -> Enrolled:
     return home.open(Secret(PASSPHRASE.encode()))
+
+
+@pytest.mark.processes
+def test_after_its_scenario_it_stands_there_and_lets_everything_pass(tmp_path: Path) -> None:
+    scenario = tmp_path / "short.toml"
+    scenario.write_text('name = "short"\nseed = 5\n[[act]]\nattack = "extend"\nseconds = 0.1\n')
+    words = ("--between", "coap", "--listen", HERE, "--upstream", "coap://127.0.0.1:1", "--scenario", scenario)
+    with Running(*words) as running:
+        while running.line()["event"] != "finished":
+            pass
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.process.wait(0.5)
+        assert running.stop() == 0

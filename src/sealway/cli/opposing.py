@@ -98,7 +98,7 @@ class Performance:
         return self._play.performed
 
     async def look_forever(self) -> None:
-        """Do what is due, and tell of it."""
+        """Do what is due, and tell of it; when all is done, everything passes."""
         while not self._play.is_over:
             before = self._play.act_on
             self._play.look()
@@ -107,6 +107,7 @@ class Performance:
                 emit("begun", attack=self._play.act_on)
             await asyncio.sleep(LOOK_S)
         emit("finished", acts=len(self.performed))
+        await asyncio.Event().wait()
 
     def stop(self) -> None:
         """End the act that is on."""
