@@ -8,6 +8,7 @@ is refused before its tag has verified changes nothing.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Final
@@ -21,7 +22,7 @@ from sealway.protocol.policy import DEFAULT_POLICY
 from sealway.protocol.receiptclock import ReceiptClock
 from sealway.protocol.sentlog import SentLog
 from sealway.protocol.session import Session
-from sealway.protocol.snapshot import restore, snapshot
+from sealway.protocol.snapshot import CHECK_BYTES, restore, snapshot
 from sealway.wire.envelope import AES_CCM_16_64_128, AES_CCM_16_128_128, CHACHA20_POLY1305, Envelope
 from sealway.wire.header import Claims, Opener, StartHeader
 from sealway.wire.message import FirstIdentity, Freshness, Message, Receipt
@@ -296,17 +297,24 @@ def _copied(end: End, state: bytes, at: int) -> End:
 
 # a state that was damaged --------------------------------------------------------------------------------------------
 def check_snapshot(data: bytes) -> None:
-    """What was stored is restored as it was, or is called damaged."""
+    """The input is what is stored without its check value: as if this fitted by chance, and with another one."""
+    check = zlib.crc32(data).to_bytes(CHECK_BYTES)
+    demand(_restored(data + bytes((check[0] ^ 1,)) + check[1:]) is None, "restored in spite of its check value")
+    session = _restored(data + check)
+    if session is not None:
+        demand(len(snapshot(session)) <= len(data) + 16, "a state that grows while it is read")
+
+
+def _restored(data: bytes) -> Session | None:
     try:
-        session = restore(data, SentLog(), DEFAULT_POLICY)
+        return restore(data, SentLog(), DEFAULT_POLICY)
     except StateLost as error:
         refused(error)
-        return
-    demand(len(snapshot(session)) <= len(data) + 16, "a state that grows while it is read")
+    return None
 
 
 def _snapshots() -> list[bytes]:
-    return [state for pair in _beginnings() for _, state in pair]
+    return [state[:-CHECK_BYTES] for pair in _beginnings() for _, state in pair]
 
 
 def _programs() -> list[bytes]:

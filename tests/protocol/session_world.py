@@ -28,7 +28,7 @@ from sealway.protocol.outcome import Opened, Sealed
 from sealway.protocol.policy import Policy
 from sealway.protocol.sentlog import SentLog, Uptime
 from sealway.protocol.session import Session
-from sealway.protocol.snapshot import restore, snapshot
+from sealway.protocol.snapshot import CHECK_BYTES, restore, snapshot
 from sealway.wire import cbor
 from sealway.wire.envelope import Envelope
 from sealway.wire.header import Opener
@@ -40,7 +40,7 @@ _CLOCK, _FAILED, _STOPPED = 16, 20, 21  # what a refused message may change
 
 def state_of(session: Session) -> list[Any]:
     """Return all of a session's state but what a refused message may change."""
-    fields = cbor.decode(snapshot(session), limit=1 << 26)
+    fields = cbor.decode(snapshot(session)[:-CHECK_BYTES], limit=1 << 26)
     for index in (_CLOCK, _FAILED, _STOPPED):
         fields[index] = None
     return list(fields)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from sealway.errors import StateLost
 from sealway.protocol.policy import DAY_MS, DEFAULT_POLICY
 from sealway.protocol.sentlog import SentLog, SentRecord, Uptime
-from sealway.protocol.snapshot import restore, snapshot
+from sealway.protocol.snapshot import CHECK_BYTES, restore, snapshot
 from sealway.wire import cbor
 from tests.protocol.session_pair import End, ends, talking
 
@@ -60,22 +61,28 @@ def test_a_session_without_a_sending_chain_has_nothing_to_reseed() -> None:
 
 def test_an_unknown_version_is_lost_state() -> None:
     a, _ = talking()
-    fields = cbor.decode(snapshot(a.session), limit=1 << 20)
+    fields = cbor.decode(snapshot(a.session)[:-CHECK_BYTES], limit=1 << 20)
     fields[0] = 99
     with pytest.raises(StateLost, match="damaged"):
-        restore(cbor.encode(fields), SentLog(), DEFAULT_POLICY)
+        restore(checked(fields), SentLog(), DEFAULT_POLICY)
+
+
+def checked(fields: list[Any]) -> bytes:
+    """A snapshot of these fields, whose check value fits."""
+    encoded = cbor.encode(fields)
+    return encoded + zlib.crc32(encoded).to_bytes(CHECK_BYTES)
 
 
 SNAPSHOT = snapshot(eventful()[1].session)
-VALUE = cbor.decode(SNAPSHOT, limit=1 << 20)
 JUNK: list[Any] = [None, 7, b"", b"\x01" * 40, "text", [], [1], {}, {1: 2}, True, [[[]]], [None, None]]
 
 
 @given(st.integers(0, len(SNAPSHOT) - 1), st.integers(0, 7))
-def test_flipped_bits_give_a_session_or_lost_state(position: int, bit: int) -> None:
+def test_a_flipped_bit_is_lost_state(position: int, bit: int) -> None:
     data = bytearray(SNAPSHOT)
     data[position] ^= 1 << bit
-    restored_or_lost(bytes(data))
+    with pytest.raises(StateLost, match="damaged"):
+        restore(bytes(data), SentLog(), DEFAULT_POLICY)
 
 
 @given(st.integers(0, len(SNAPSHOT) - 1))
@@ -87,7 +94,7 @@ def test_cut_snapshots_are_lost_state(length: int) -> None:
 @settings(suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_wrong_types_anywhere_give_a_session_or_lost_state(data: st.DataObject) -> None:
-    value = cbor.decode(SNAPSHOT, limit=1 << 20)
+    value = cbor.decode(SNAPSHOT[:-CHECK_BYTES], limit=1 << 20)
     place = value
     for _ in range(data.draw(st.integers(0, 4))):
         lists = [item for item in place if isinstance(item, list) and item]
@@ -95,7 +102,7 @@ def test_wrong_types_anywhere_give_a_session_or_lost_state(data: st.DataObject) 
             break
         place = data.draw(st.sampled_from(lists))
     place[data.draw(st.integers(0, len(place) - 1))] = data.draw(st.sampled_from(JUNK))
-    restored_or_lost(cbor.encode(value))
+    restored_or_lost(checked(value))
 
 
 def restored_or_lost(data: bytes) -> None:

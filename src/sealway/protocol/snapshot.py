@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """A session as bytes, to be committed with what it sealed or opened, and back.
 
-Invariant: ``restore(snapshot(s), …)`` behaves as ``s`` does. The format is private to one state directory: it is read
-only by the version that wrote it, or by a later one through ``VERSION``. It holds keys; where it is stored decides who
-can read the past. The log of sent messages is stored beside it, row by row, and handed in again.
+Invariant: ``restore(snapshot(s), …)`` behaves as ``s`` does, and nothing else is restored: a snapshot in which a disk
+or a memory has changed a bit is lost state, not one whose numbers run back. The format is private to one state
+directory: it is read only by the version that wrote it, or by a later one through ``VERSION``. It holds keys; where it
+is stored decides who can read the past. The log of sent messages is stored beside it, row by row, and handed in again.
 """
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 from sealway.crypto.secret import Secret
-from sealway.errors import SealwayError, StateLost
+from sealway.errors import Malformed, SealwayError, StateLost
 from sealway.protocol.chains import Chain, Epoch
 from sealway.protocol.policy import Policy
 from sealway.protocol.ranges import RangeSet
@@ -23,13 +25,15 @@ from sealway.protocol.session import Session, Start
 from sealway.wire import cbor
 from sealway.wire.header import StartHeader
 
-VERSION = 2
+VERSION = 3
+CHECK_BYTES = 4
+"""At the end of a snapshot: a CRC-32, against decay. Who can write here has the keys, and needs no changed bits."""
 _LIMIT = 1 << 26
 
 
 def snapshot(session: Session) -> bytes:
     """Return the session's whole state, secrets included."""
-    return cbor.encode(
+    fields = cbor.encode(
         [
             VERSION, session.hash, session.peer, session.initiator, session.root, session.my_turn, session.peer_x,
             session.kid_in, session.kid_out, session.created_ms, _sending(session.send), _receiving(session.receive),
@@ -38,6 +42,7 @@ def snapshot(session: Session) -> bytes:
             session.peer_forked,
         ]
     )  # fmt: skip
+    return fields + _check(fields)
 
 
 def restore(data: bytes, log: SentLog, policy: Policy) -> Session:
@@ -47,11 +52,22 @@ def restore(data: bytes, log: SentLog, policy: Policy) -> Session:
         StateLost: the bytes are damaged or of an unknown version.
     """
     try:
-        session = _session(cbor.decode(data, limit=_LIMIT, depth=12), log, policy)
+        session = _session(cbor.decode(_checked(data), limit=_LIMIT, depth=12), log, policy)
     except (SealwayError, ValueError, TypeError, LookupError) as damage:
         raise StateLost("a stored session is damaged", hint="restore nothing over it; begin a new session") from damage
     session.resume()
     return session
+
+
+def _check(fields: bytes) -> bytes:
+    return zlib.crc32(fields).to_bytes(CHECK_BYTES)
+
+
+def _checked(data: bytes) -> bytes:
+    fields = data[:-CHECK_BYTES]
+    if _check(fields) != data[-CHECK_BYTES:]:
+        raise Malformed("a snapshot's check value does not fit")
+    return fields
 
 
 def _session(fields: list[Any], log: SentLog, policy: Policy) -> Session:
