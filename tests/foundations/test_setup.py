@@ -121,6 +121,33 @@ def test_a_failed_installation_leaves_no_stamp_and_says_why(checkout: Path, tmp_
     assert not list((checkout / ".venv").glob("*.stamp"))
 
 
+def test_where_the_fuzzer_has_no_wheel_it_says_so_and_the_tools_stay(checkout: Path, tmp_path: Path) -> None:
+    python = _fake_python(tmp_path / "fake", pip_works=True)
+    python.write_text(
+        python.read_text().replace("exit 0", 'case "$*" in *fuzz*) echo "no matching wheel"; exit 1;; esac; exit 0')
+    )
+
+    finished = _run(checkout, "scripts/setup.sh", "fuzz", PYTHON=str(python), PATH=_path_without_apt(tmp_path))
+
+    assert finished.returncode != 0
+    error, hint = [line for line in finished.stderr.splitlines() if line.startswith(("error: ", "hint: "))]
+    assert "could not install atheris for CPython" in error
+    assert "Linux x86_64" in hint
+    assert {path.name for path in (checkout / ".venv").glob("*.stamp")} == {
+        "sealway-dev.stamp",
+        "sealway-runtime.stamp",
+    }
+
+
+def test_the_fuzzer_comes_on_top_of_the_tools_once(checkout: Path, tmp_path: Path) -> None:
+    python = _fake_python(tmp_path / "fake", pip_works=True)
+    for _ in range(2):
+        finished = _run(checkout, "scripts/setup.sh", "fuzz", PYTHON=str(python), PATH=_path_without_apt(tmp_path))
+        assert finished.returncode == 0, finished.stderr
+    installed = (tmp_path / "fake" / "pip-calls").read_text().splitlines()
+    assert [call.rsplit(maxsplit=1)[1] for call in installed] == [".[dev,docs]", ".[fuzz]"]
+
+
 def test_what_is_installed_is_installed_once(checkout: Path, tmp_path: Path) -> None:
     python = _fake_python(tmp_path / "fake", pip_works=True)
     calls = tmp_path / "fake" / "pip-calls"
