@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import carrying, deposits, durable, files, path, sealing, starting, waiting
+from bench import carrying, deposits, durable, files, new_user, path, sealing, starting, waiting
 from bench.measure import LEAST_ROUNDS, Course, Group, Result, Subject, rows_of
 from bench.plots import draw
 
@@ -28,6 +28,7 @@ SUBJECTS: tuple[Subject | Group | Course, ...] = (
     *waiting.COURSES,
     *path.GROUPS,
     *files.SUBJECTS,
+    *new_user.COURSES,
 )
 RESULTS = Path(__file__).with_name("results.json")
 _LINE = "{:<41} {:>12} {:>12} {:>7} {:>15} {:>8}  {}"

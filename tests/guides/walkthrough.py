@@ -23,6 +23,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import mkdtemp
 
 from tests.docs.documents import ROOT
 
@@ -106,8 +107,7 @@ def walk(
     """
     blocks = [block for text in texts for block in blocks_of(text)]
     ports = ports or free_ports()
-    out = directory.with_name(f"{directory.name}.out")
-    out.mkdir()
+    out = Path(mkdtemp(prefix=f"{directory.name}.out-", dir=directory.parent))
     directory.mkdir(exist_ok=True)
     script = out / "script"
     script.write_text(_script([_replaced(block, ports, skip) for block in blocks], out, given), encoding="utf-8")
