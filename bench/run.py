@@ -14,13 +14,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import carrying, deposits, durable, files, new_user, path, sealing, starting, waiting
+from bench import carrying, deposits, durable, files, new_user, path, peers, sealing, starting, waiting
 from bench.measure import LEAST_ROUNDS, Course, Group, Result, Subject, rows_of
 from bench.plots import draw
 
 SUBJECTS: tuple[Subject | Group | Course, ...] = (
     *sealing.SUBJECTS,
     *starting.SUBJECTS,
+    *peers.SUBJECTS,
     *durable.SUBJECTS,
     *deposits.SUBJECTS,
     *deposits.COURSES,

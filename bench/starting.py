@@ -31,18 +31,28 @@ from sealway.wire.merkle import merkle_path
 from tests.system.domain import Domain
 
 STARTS = 20
+FIRST = reading(64)
 
 
 @dataclass(frozen=True, slots=True)
-class _Party:
+class Party:
+    """One end: what it holds, and what the other end is handed."""
+
     member: Member
     own: OwnKeys
+    offer: bytes
     offered: ProvenBundle
     signed_prekey: Secret
     one_time: OneTimeSecret
 
 
-def _party(domain: Domain, role: str, label: str) -> _Party:
+def two_parties() -> tuple[Domain, Party, Party]:
+    """Return an initiator and a responder with one-time keys, and their domain."""
+    domain = Domain()
+    return domain, _party(domain, "device", "meter"), _party(domain, "application", "ops")
+
+
+def _party(domain: Domain, role: str, label: str) -> Party:
     member, secrets = domain.member(role, label), make_prekeys(os.urandom)
     claims, public = bundle_claims(
         secrets, bundle_id=os.urandom(4), name=member.name, mailbox=member.mailbox, sequence=1,
@@ -52,15 +62,21 @@ def _party(domain: Domain, role: str, label: str) -> _Party:
     offer = Offer(encoded, OneTimeKey(0, public[0], merkle_path(public, 0)))
     own = OwnKeys(verify_bundle(encoded, member.credential, domain.now), member.agreer, domain.root.domain_id)
     offered = verify_offer(offer.encode(), member.credential, domain.now)
-    return _Party(member, own, offered, secrets.signed_prekey, OneTimeSecret(0, secrets.one_time[0]))
+    return Party(member, own, offer.encode(), offered, secrets.signed_prekey, OneTimeSecret(0, secrets.one_time[0]))
 
 
-def _start_and_accept(a: _Party, b: _Party, now_ms: int) -> None:
+def start_verified_and_accept(a: Party, b: Party, now_ms: int) -> None:
+    """Begin a session from the very bytes of an offer, and accept it."""
+    start_and_accept(a, b, verify_offer(b.offer, b.member.credential, now_ms // 1_000), now_ms)
+
+
+def start_and_accept(a: Party, b: Party, offered: ProvenBundle, now_ms: int) -> None:
+    """Begin a session over an offer that was proven, and accept it, with a first message."""
     session = start(
-        a.own, b.offered, a.member.signer, receive_kid=b"A", newest=b"", now_ms=now_ms, random=os.urandom,
+        a.own, offered, a.member.signer, receive_kid=b"A", newest=b"", now_ms=now_ms, random=os.urandom,
         policy=DEFAULT_POLICY,
     )  # fmt: skip
-    sealed = session.seal(reading(64), now_ms=now_ms, uptime=Uptime(bytes(16), 0), random=os.urandom)
+    sealed = session.seal(FIRST, now_ms=now_ms, uptime=Uptime(bytes(16), 0), random=os.urandom)
     accept(
         Envelope.decode(sealed.envelope), b.own, a.own.bundle, signed_prekey=b.signed_prekey, one_time=b.one_time,
         receive_kid=b"B", now_ms=now_ms, policy=DEFAULT_POLICY,
@@ -102,12 +118,11 @@ class _Raw:
 
 @contextmanager
 def _starting() -> Iterator[Pair]:
-    domain = Domain()
-    a, b, raw = _party(domain, "device", "meter"), _party(domain, "application", "ops"), _Raw()
+    (domain, a, b), raw = two_parties(), _Raw()
 
     def starts() -> None:
         for _ in range(STARTS):
-            _start_and_accept(a, b, domain.now * 1_000)
+            start_and_accept(a, b, b.offered, domain.now * 1_000)
 
     def raw_starts() -> None:
         for _ in range(STARTS):

@@ -8,14 +8,12 @@ boot's identity beside it: a killed process is not a reboot.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from sealway.protocol.ranges import RangeSet
 
 
-@dataclass(frozen=True, slots=True)
-class Uptime:
+class Uptime(NamedTuple):
     """A moment on the boot clock: milliseconds since the boot that ``boot`` (16 bytes) names."""
 
     boot: bytes

@@ -14,7 +14,6 @@ import logging
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -53,7 +52,7 @@ from sealway.sdk.upkeep import Upkeep
 from sealway.storage.closing import to_the_end
 from sealway.storage.directory import DirectoryLock
 from sealway.storage.store import Store
-from sealway.transports.ports import Carrier, Deposit
+from sealway.transports.ports import Carrier, Collected, Deposit
 from sealway.wire.address import Name
 from sealway.wire.header import Claims
 from sealway.wire.message import FirstIdentity, Message
@@ -229,14 +228,22 @@ class Endpoint:
 
         Cancelled, the message was either not sealed at all, or it is on its way as if nothing had been cancelled.
         """
+        return (await self.send_all(to, (message,), claims=claims, mark=mark))[0]
+
+    async def send_all(
+        self, to: Name, messages: Sequence[Message], *, claims: Claims | None = None,
+        mark: tuple[str, int] | None = None,
+    ) -> list[FirstIdentity]:  # fmt: skip
+        """Seal messages, in this order, and make them durable in one commit; as ``send``. If one cannot be sealed,
+        those before it go all the same."""
         await self.room()
         held = await self.links.with_peer(to)
         self.check_alive()
-        identity = self.engine.seal(held, self._stamped(message), claims=claims)
+        identities = [self.engine.seal(held, self._stamped(message), claims=claims) for message in messages]
         if mark is not None:
             self.note_mark(*mark)
         await self.journal.commit()
-        return identity
+        return identities
 
     async def reply(self, received: Received, answer: Message) -> None:
         """Seal an answer in the session of its request, or in a newer one, and note the request as handled.
@@ -268,7 +275,7 @@ class Endpoint:
         return int(row[0]) if row is not None else default
 
     def _stamped(self, message: Message) -> Message:
-        return replace(message, sent_at=self.clock.now_ms()) if message.sent_at is None else message
+        return message.having(sent_at=self.clock.now_ms()) if message.sent_at is None else message
 
     async def room(self) -> None:
         """Wait until the outbox has room: the sender is slowed to the pace of the hops. Raises what stopped this
@@ -344,9 +351,7 @@ class Endpoint:
                 continue
             self._hop_answers()
             came = len(collected)
-            settled = await self.intake.open_all(collected)
-            await self.mover.move_gone()
-            await self.journal.commit()
+            settled = await self.take_in(collected)
             if len(settled) < len(collected):
                 await asyncio.sleep(PAUSE_S)  # the others come again
             if settled:
@@ -354,6 +359,13 @@ class Endpoint:
                     await self.carrier.acknowledge(settled)
                 except SealwayError as error:
                     log.warning("the hop was not told what arrived: %s", error)  # it brings it again: Replayed
+
+    async def take_in(self, collected: Sequence[Collected]) -> list[Collected]:
+        """Open what a hop handed over and make it durable; return what the hop may forget. Raises StateLost."""
+        settled = await self.intake.open_all(collected)
+        await self.mover.move_gone()
+        await self.journal.commit()
+        return settled
 
     # time ------------------------------------------------------------------------------------------------------
     async def _tick_forever(self) -> None:

@@ -45,7 +45,8 @@ class Intake:
         for item in collected:
             if await self._is_settled(item):
                 settled.append(item)
-                self._tries.pop((item.mailbox, item.sequence), None)
+                if self._tries:
+                    self._tries.pop((item.mailbox, item.sequence), None)
         return settled
 
     async def _is_settled(self, item: Collected) -> bool:

@@ -18,7 +18,8 @@ from sealway.protocol.session import Session
 from sealway.protocol.snapshot import snapshot
 from sealway.storage.store import Store
 
-Statement = tuple[str, tuple[Any, ...]]
+Statements = tuple[str, list[tuple[Any, ...]]]
+"""One statement, and the parameters of each time that it is executed, in a row."""
 
 _SAVE_SESSION = "UPDATE sessions SET state = ? WHERE hash = ?"
 _COUNT = "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
@@ -29,7 +30,7 @@ class Journal:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._statements: list[Statement] = []
+        self._statements: list[Statements] = []
         self._dirty: dict[bytes, Session] = {}
         self._counts: dict[str, int] = {}
         self._after: list[Callable[[], None]] = []
@@ -39,7 +40,9 @@ class Journal:
 
     def note(self, sql: str, *parameters: Any) -> None:
         """Add one statement to the present group."""
-        self._statements.append((sql, parameters))
+        if not self._statements or self._statements[-1][0] != sql:
+            self._statements.append((sql, []))
+        self._statements[-1][1].append(parameters)
 
     def touch(self, session: Session) -> None:
         """Write the session's snapshot with the present group."""
@@ -119,15 +122,15 @@ class Journal:
                 waiting.exception()  # seen: no complaint if nobody waits any more
         self._group = None
 
-    def _take(self) -> tuple[list[Statement], list[Callable[[], None]]]:
+    def _take(self) -> tuple[list[Statements], list[Callable[[], None]]]:
         statements, self._statements = self._statements, []
-        statements += [(_SAVE_SESSION, (snapshot(s), s.hash)) for s in self._dirty.values()]
-        statements += [(_COUNT, (name, by)) for name, by in self._counts.items()]
+        statements.append((_SAVE_SESSION, [(snapshot(s), s.hash) for s in self._dirty.values()]))
+        statements.append((_COUNT, list(self._counts.items())))
         after, self._after = self._after, []
         self._dirty, self._counts = {}, {}
         return statements, after
 
 
-def _run(connection: sqlite3.Connection, statements: list[Statement]) -> None:
-    for sql, parameters in statements:
-        connection.execute(sql, parameters)
+def _run(connection: sqlite3.Connection, statements: list[Statements]) -> None:
+    for sql, rows in statements:
+        connection.executemany(sql, rows)

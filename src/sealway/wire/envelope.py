@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from sealway.errors import Malformed, TooLarge
 from sealway.wire import cbor, shape
@@ -89,6 +89,9 @@ class Envelope:
     start: StartHeader | None = None
     opener: Opener | None = None
 
+    _encoded: ClassVar[bytes | None] = None
+    """The bytes that it was read from: there is one encoding only."""
+
     def __post_init__(self) -> None:
         _check_header(self.alg, self.kid, self.number, self.start, self.opener)
         shape.bstr(self.ciphertext, "ciphertext", TAG_BYTES[self.alg] + 1, MAX_ENVELOPE_BYTES)
@@ -111,6 +114,8 @@ class Envelope:
 
     def encode(self) -> bytes:
         """Return the envelope's bytes. Raises TooLarge above MAX_ENVELOPE_BYTES."""
+        if self._encoded is not None:
+            return self._encoded
         return assemble(self.protected, self.ciphertext)
 
     @classmethod
@@ -216,7 +221,8 @@ def _decode_steady(data: bytes) -> Envelope | None:
     envelope = object.__new__(Envelope)  # not the constructor: all that it checks is proven
     fields = envelope.__dict__
     fields["kid"], fields["number"] = data[kid_at:kid_end], int.from_bytes(data[number_at:number_end], "big")
-    fields["ciphertext"], fields["alg"], fields["protected"] = ciphertext, alg, data[3:number_end]
+    fields["ciphertext"], fields["alg"] = ciphertext, alg
+    fields["protected"], fields["_encoded"] = data[3:number_end], data
     return envelope
 
 
@@ -228,7 +234,7 @@ def _decode_general(data: bytes) -> Envelope:
     header = _decode_header(protected)
     shape.bstr(ciphertext, "ciphertext", 1, MAX_ENVELOPE_BYTES)
     envelope = Envelope(header[LABEL_KID], _number(header[LABEL_PARTIAL_IV]), ciphertext, **_named(header))
-    envelope.__dict__["protected"] = protected  # encoding the header again would give the same
+    envelope.__dict__.update(protected=protected, _encoded=data)  # encoding it again would give the same
     return envelope
 
 

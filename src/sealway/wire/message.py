@@ -35,7 +35,7 @@ __all__ = ["FileKey", "FirstIdentity", "Freshness", "Message", "Receipt", "code_
 MAX_MESSAGE_BYTES = 262_144
 MAX_SEGMENTS = 16
 MAX_GRANT_BYTES = 1024
-_PLAIN = ("code", "path", "query", "content_format", "payload", "sent_at")  # all that a plain message says
+_PLAIN = frozenset({"code", "path", "query", "content_format", "payload", "sent_at"})  # all that a plain message says
 
 # RFC 7252 §12.1. An empty message is a bare receipt or a sign of life.
 CODE_EMPTY = 0x00
@@ -108,7 +108,8 @@ class Message:
                 _CHECKS[option](value)
         message = object.__new__(Message)
         message.__dict__.update(self.__dict__, **changes)
-        message.__dict__["plain"] = _beyond_plain(message) == _NOTHING
+        if not changes.keys() <= _PLAIN:
+            message.__dict__["plain"] = _beyond_plain(message) == _NOTHING
         return message
 
     @property
