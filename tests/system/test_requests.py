@@ -48,6 +48,26 @@ async def test_a_request_sealed_twice_is_executed_once(world: World) -> None:
     assert world.executed == {b"x": 1}
 
 
+async def test_a_command_that_grows_too_old_while_the_disk_is_slow_is_not_executed(world: World) -> None:
+    async with world.device() as meter, world.application() as ops:
+        await ready(meter, ops)
+        await ops.request(world.meter, "valve", b"first")
+        before = counters(meter)["requests_refused_Stale"]
+        journal, slow = meter.endpoint.journal, iter([True])
+        genuine = journal.commit
+
+        async def commit() -> None:
+            begun = any("INTO executed" in sql for sql, _ in journal._statements)
+            await genuine()
+            if begun and next(slow, False):
+                world.clock.turn(600)
+
+        journal.commit = commit  # type: ignore[method-assign]
+        assert (await ops.request(world.meter, "valve", b"second", timeout=LONG)).payload == b"did second"
+        assert counters(meter)["requests_refused_Stale"] == before + 1
+    assert world.executed == {b"first": 1, b"second": 1}
+
+
 async def test_begun_and_killed_is_interrupted(world: World) -> None:
     begun = asyncio.Event()
 

@@ -90,20 +90,29 @@ class Executor:
         try:
             handler = await self._permitted(received)
         except SealwayError as refused:
-            endpoint.journal.count(f"requests_refused_{type(refused).__name__}")
-            endpoint.evidence.request_refused(received.row, refused)
-            # The kind only: the words of the error may quote the command, which is sealed for this device alone.
-            log.info("a request of %s was refused: %s", received.peer, type(refused).__name__)
-            return _refusal(refused)
+            return self._refused(received, refused)
         endpoint.journal.note(
             "INSERT OR IGNORE INTO executed (peer, request, begun) VALUES (?, ?, ?)",
             received.peer, request_id, endpoint.clock.now_ms(),
         )  # fmt: skip
         await endpoint.journal.commit()
+        try:
+            await self._permitted(received)  # again: the disk may have taken longer than the command may be old
+        except SealwayError as refused:
+            endpoint.journal.note("DELETE FROM executed WHERE peer = ? AND request = ?", received.peer, request_id)
+            return self._refused(received, refused)
         answer = await _called(handler, received.message)
         endpoint.journal.count("requests_executed")
         self._note_answer(received, answer)
         return answer
+
+    def _refused(self, received: Received, refused: SealwayError) -> Message:
+        endpoint = self._endpoint
+        endpoint.journal.count(f"requests_refused_{type(refused).__name__}")
+        endpoint.evidence.request_refused(received.row, refused)
+        # The kind only: the words of the error may quote the command, which is sealed for this device alone.
+        log.info("a request of %s was refused: %s", received.peer, type(refused).__name__)
+        return _refusal(refused)
 
     async def _permitted(self, received: Received) -> Handler:
         """Return the handler if the request may be executed now; checked anew at every offer."""
