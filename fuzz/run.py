@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from fuzz.target import Check, Target
 
 BUILD: Final = Path(__file__).resolve().parent.parent / "build" / "fuzz"
-KEPT_BYTES: Final = 20_000  # of one target's corpus: all of them stay below 1 MB
 CONTROL: Final = "control"
 _RSS_MB: Final = 1024
 _SLOWEST_SECONDS: Final = 10  # for one input; all of them are small
@@ -79,8 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     outcomes = list(_fuzzed(chosen, asked))
     if asked.keep:
-        for target in chosen:
-            keep(target)
+        broken = {outcome.name for outcome in outcomes if outcome.finding is not None}
+        _keep([target for target in chosen if target.name not in broken])
     print("", HEADER, *(outcome.row() for outcome in outcomes), sep="\n")
     found = [outcome for outcome in outcomes if outcome.finding is not None]
     for outcome in found:
@@ -228,21 +227,12 @@ def _outcome(name: str, status: int, seconds: float) -> Outcome:
 
 
 # the corpus ----------------------------------------------------------------------------------------------------------
-def keep(target: Target) -> None:
-    """Take the inputs into the kept corpus that reach code which nothing there reaches, the shortest first."""
-    from fuzz.targets import CORPUS, name_of
+def _keep(targets: Sequence[Target]) -> None:
+    from fuzz.keeping import keep
 
-    shutil.rmtree(BUILD / target.name / "merged", ignore_errors=True)
-    merged = _made(target.name, "merged")
-    os.waitpid(_forked(target, ["-merge=1"], [merged, *_begins_with(target)]), 0)
-    kept = CORPUS / target.name
-    kept.mkdir(parents=True, exist_ok=True)
-    held = {name_of(path.read_bytes()) for path in kept.iterdir()}
-    room = KEPT_BYTES - sum(path.stat().st_size for path in kept.iterdir())
-    for data in sorted((path.read_bytes() for path in merged.iterdir()), key=len):
-        if name_of(data) not in held and len(data) <= room:
-            (kept / name_of(data)).write_bytes(data)
-            room -= len(data)
+    for target in targets:
+        found = [path.read_bytes() for path in sorted(_made(target.name, "corpus").iterdir())]
+        print(f"{target.name}: {keep(target, found)} more inputs kept")
 
 
 def _begins_with(target: Target) -> list[Path]:

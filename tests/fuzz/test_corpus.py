@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 
 import pytest
 
+from fuzz import keeping
 from fuzz.target import PromiseBrokenError, Target, strict
 from fuzz.targets import CORPUS, TARGETS, corpus_of
 
@@ -47,6 +49,16 @@ def test_the_corpus_is_small_and_holds_nothing_twice() -> None:
     for target in TARGETS:
         contents = [path.read_bytes() for path in corpus_of(target)]
         assert len(set(contents)) == len(contents)
+
+
+def test_only_what_takes_a_new_way_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "CORPUS", tmp_path)
+    target = TARGETS["names"]
+    first = keeping.keep(target, [b"sealway://a/device/b"])
+    assert 1 < first < len(list(target.seeds())) + 1
+    assert keeping.keep(target, [b"sealway://c/device/d"]) == 0
+    assert keeping.keep(target, [b"https://[::1"]) == 0
+    assert keeping.keep(target, [b"https://[1:2::]/v1/mailboxes/", b"x" * keeping.KEPT_BYTES]) <= 1
 
 
 @pytest.mark.parametrize(
