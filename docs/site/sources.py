@@ -31,6 +31,7 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
 _PICTURES = (".png", ".svg", ".gif", ".jpg")
 _LANGUAGES = {".py": "python", ".toml": "toml", ".json": "json", ".sh": "sh", ".yaml": "yaml", ".cddl": "text"}
 _LINK = re.compile(r"(?<=\]\()(?P<name>[^)#\s:]+)(?P<anchor>#[^)\s]*)?(?=\))")
+_TEST = re.compile(r"(?<=<code>)[\w/]+\.py::\w+(?=</code>)")
 _CODE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 _NAMED_CODE = re.compile(r"^```(\w+) +([\w.-]+)$", re.MULTILINE)
 _NESTED = re.compile(r"(?<=\n) {2,3}(?=[-*] |\d+\. )")  # the site's Markdown wants four
@@ -68,6 +69,11 @@ def on_page_markdown(markdown: str, /, *, page: Page, config: MkDocsConfig, file
     markdown = _NAMED_CODE.sub(r'```\1 title="\2"', markdown)
     markdown = _outside_code(markdown, lambda text: _NESTED.sub("    ", text))
     return _outside_code(markdown, lambda text: _LINK.sub(lambda link: _redirected(link, here), text))
+
+
+def on_page_content(html: str, /, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Let the long names of tests break between their words."""
+    return _TEST.sub(lambda code: re.sub(r"(/|::|_)", r"\1<wbr>", code[0]), html)
 
 
 def _found(patterns: tuple[str, ...]) -> list[str]:
