@@ -11,10 +11,10 @@ everything else goes through the general CBOR codec. A property test holds the t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import product
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from sealway.errors import Malformed, TooLarge
 from sealway.wire import cbor, shape
@@ -72,13 +72,14 @@ _WIDTHS = {b"\xa0%c" % (0x40 | size): 2 for size in range(24)} | {b"\xa0\x58": 3
 _MOST_FRONTS = 1024  # headers without their numbers that are kept encoded: one or two for each session
 
 
-@dataclass(frozen=True)  # without slots: a field at its default need not be written when a parser makes one
+@dataclass(frozen=True, slots=True)
 class Envelope:
     """One sealed message as every hop sees it.
 
     Fields: ``kid`` names the key to the receiver (1 to 8 bytes); ``number`` is the message number (uint32), sent as
     Partial IV; ``ciphertext`` includes the AEAD's tag; ``alg`` is the COSE algorithm of the suite (10, 30 or 24);
-    ``claims``, ``start`` and ``opener`` are absent in the steady state.
+    ``claims``, ``start`` and ``opener`` are absent in the steady state. ``protected`` is the content of the protected
+    bucket, exactly as it travels.
     """
 
     kid: bytes
@@ -88,18 +89,13 @@ class Envelope:
     claims: Claims | None = None
     start: StartHeader | None = None
     opener: Opener | None = None
-
-    _encoded: ClassVar[bytes | None] = None
-    """The bytes that it was read from: there is one encoding only."""
+    protected: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_header(self.alg, self.kid, self.number, self.start, self.opener)
         shape.bstr(self.ciphertext, "ciphertext", TAG_BYTES[self.alg] + 1, MAX_ENVELOPE_BYTES)
-
-    @cached_property
-    def protected(self) -> bytes:
-        """The content of the protected bucket, exactly as it travels."""
-        return _protected(self.alg, self.kid, self.number, self.claims, self.start, self.opener)
+        protected = _protected(self.alg, self.kid, self.number, self.claims, self.start, self.opener)
+        object.__setattr__(self, "protected", protected)
 
     @property
     def aad(self) -> bytes:
@@ -114,8 +110,6 @@ class Envelope:
 
     def encode(self) -> bytes:
         """Return the envelope's bytes. Raises TooLarge above MAX_ENVELOPE_BYTES."""
-        if self._encoded is not None:
-            return self._encoded
         return assemble(self.protected, self.ciphertext)
 
     @classmethod
@@ -159,8 +153,8 @@ def tag_prefix(alg: int, ciphertext: bytes) -> bytes:
 
 def assemble(protected: bytes, ciphertext: bytes) -> bytes:
     """Return the envelope's bytes from its two parts (as made by this module). Raises TooLarge."""
-    parts = (_FRONT, cbor.bstr_head(len(protected)), protected, _EMPTY_UNPROTECTED, cbor.bstr_head(len(ciphertext)))
-    data = b"".join((*parts, ciphertext))
+    heads = cbor.bstr_head(len(protected)), cbor.bstr_head(len(ciphertext))
+    data = b"".join((_FRONT, heads[0], protected, _EMPTY_UNPROTECTED, heads[1], ciphertext))
     if len(data) > MAX_ENVELOPE_BYTES:
         raise TooLarge(f"envelope of {len(data)} bytes, at most {MAX_ENVELOPE_BYTES} allowed")
     return data
@@ -218,12 +212,23 @@ def _decode_steady(data: bytes) -> Envelope | None:
     size = len(ciphertext)
     if data[number_end + 1 : at] != cbor.bstr_head(size) or size <= TAG_BYTES[alg]:
         return None
-    envelope = object.__new__(Envelope)  # not the constructor: all that it checks is proven
-    fields = envelope.__dict__
-    fields["kid"], fields["number"] = data[kid_at:kid_end], int.from_bytes(data[number_at:number_end], "big")
-    fields["ciphertext"], fields["alg"] = ciphertext, alg
-    fields["protected"], fields["_encoded"] = data[3:number_end], data
-    return envelope
+    kid, number = data[kid_at:kid_end], int.from_bytes(data[number_at:number_end], "big")
+    envelope = _Proven(kid, number, ciphertext, alg, data[3:number_end])
+    envelope.__class__ = Envelope  # type: ignore[assignment]
+    return envelope  # type: ignore[return-value]
+
+
+class _Proven:
+    """What becomes an Envelope without its constructor, which would prove again what the template has proven.
+
+    It has the same slots, so an instance can change its class; until then, and only until then, it can be written to.
+    """
+
+    __slots__ = Envelope.__slots__
+
+    def __init__(self, kid: bytes, number: int, ciphertext: bytes, alg: int, protected: bytes) -> None:
+        self.kid, self.number, self.ciphertext, self.alg, self.protected = kid, number, ciphertext, alg, protected
+        self.claims = self.start = self.opener = None
 
 
 def _decode_general(data: bytes) -> Envelope:
@@ -233,9 +238,7 @@ def _decode_general(data: bytes) -> Envelope:
     shape.fields(unprotected, "unprotected header", ())
     header = _decode_header(protected)
     shape.bstr(ciphertext, "ciphertext", 1, MAX_ENVELOPE_BYTES)
-    envelope = Envelope(header[LABEL_KID], _number(header[LABEL_PARTIAL_IV]), ciphertext, **_named(header))
-    envelope.__dict__.update(protected=protected, _encoded=data)  # encoding it again would give the same
-    return envelope
+    return Envelope(header[LABEL_KID], _number(header[LABEL_PARTIAL_IV]), ciphertext, **_named(header))
 
 
 def _decode_header(protected: bytes) -> dict[int, Any]:

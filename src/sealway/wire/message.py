@@ -123,7 +123,8 @@ class Message:
         """Return the plaintext to be sealed. Raises TooLarge above MAX_MESSAGE_BYTES."""
         at = self.sent_at
         if self.plain and at is not None and at >= _EARLIEST and self.payload:
-            data = _encode_timed(self, at)
+            front = _front(self.code, self.path, self.query, self.content_format)
+            data = b"".join((front, at.to_bytes(6, "big"), b"\xff", self.payload))
         else:
             data = _encode_general(self)
         if len(data) > MAX_MESSAGE_BYTES:
@@ -149,11 +150,6 @@ _MOST_FRONTS = 512
 def _front(code: int, path: tuple[str, ...], query: tuple[str, ...], content_format: int | None) -> bytes:
     """Return what precedes the value of Sent-At: code, options up to 15, head of Sent-At."""
     return _encode_general(Message(code, path, query, content_format, sent_at=_EARLIEST))[:-6]
-
-
-def _encode_timed(message: Message, sent_at: int) -> bytes:
-    front = _front(message.code, message.path, message.query, message.content_format)
-    return b"".join((front, sent_at.to_bytes(6, "big"), b"\xff", message.payload))
 
 
 @lru_cache(_MOST_FRONTS)
