@@ -76,7 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("error: the fuzzer does not find what is there to be found\n")
         sys.stderr.write(f"hint: see the log in {BUILD / CONTROL}\n")
         return 2
+    begun = time.monotonic()
     outcomes = list(_fuzzed(chosen, asked))
+    took = time.monotonic() - begun
     if asked.keep:
         broken = {outcome.name for outcome in outcomes if outcome.finding is not None}
         _keep([target for target in chosen if target.name not in broken])
@@ -85,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for outcome in found:
         print(f"found in {outcome.name}: {outcome.finding}; the input and the log are in {BUILD / outcome.name}")
     total = sum(outcome.executions for outcome in outcomes)
-    print(f"{len(outcomes)} targets, {total} executions, {len(found)} findings")
+    print(f"{len(outcomes)} targets, {total} executions, {len(found)} findings, in {took:.0f} s")
     return 1 if found else 0
 
 
@@ -132,8 +134,9 @@ def _fuzzed(targets: Sequence[Target], asked: argparse.Namespace) -> Iterator[Ou
     while waiting or running:
         while waiting and len(running) < asked.jobs:
             target = waiting.pop(0)
+            # It stops when more than this many whole seconds have passed.
             options = [
-                f"-max_total_time={max(1, int(share * target.weight))}",
+                f"-max_total_time={max(1, round(share * target.weight) - 1)}",
                 f"-seed={asked.seed}",
                 "-print_final_stats=1",
             ]
