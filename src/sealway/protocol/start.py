@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from sealway.crypto.keys import agree, generate_scalar, public_x
+from sealway.crypto.keys import SoftAgreer, generate_scalar
 from sealway.crypto.ports import Agreer, Random, Signer
 from sealway.crypto.secret import Secret
 from sealway.crypto.suites import SUITE_1
@@ -74,22 +74,23 @@ def start(
         LocalMisuse: the peer does not offer suite 1, or is this end itself.
     """
     _refuse_impossible(me.bundle, peer)
-    ephemeral = generate_scalar(random)
+    scalar = generate_scalar(random)
+    ephemeral = SoftAgreer(scalar)
     one_time = peer.one_time
     index = one_time.index if one_time is not None else None
-    header = StartHeader(me.bundle.hash, me.bundle.credential.x5t, receive_kid, public_x(ephemeral), index)
+    header = StartHeader(me.bundle.hash, me.bundle.credential.x5t, receive_kid, ephemeral.public, index)
     digest = transcript_hash(me.domain, me.bundle, peer, header, one_time.key if one_time is not None else None)
     # X3DH §3.3: DH1 = (IK_A, SPK_B), DH2 = (EK_A, IK_B), DH3 = (EK_A, SPK_B), DH4 = (EK_A, OPK_B)
     agreements = [
         me.agreer.agree(peer.claims.signed_prekey),
-        agree(ephemeral, peer.claims.agreement_key),
-        agree(ephemeral, peer.claims.signed_prekey),
+        ephemeral.agree(peer.claims.agreement_key),
+        ephemeral.agree(peer.claims.signed_prekey),
     ]
     if one_time is not None:
-        agreements.append(agree(ephemeral, one_time.key))
+        agreements.append(ephemeral.agree(one_time.key))
     keys = schedule.start_keys(b"".join(a.reveal() for a in agreements), digest)
     # The ephemeral key is the first x: the start is epoch 0's opener with S = 0, and its sender has stepped.
-    epoch = SendingEpoch(header.ephemeral, ephemeral, 0, keys.reseed_root, keys.chain, 0)
+    epoch = SendingEpoch(header.ephemeral, scalar, 0, keys.reseed_root, keys.chain, 0)
     return Session(
         digest, str(peer.credential.name), True, keys.root, False, b"", receive_kid, peer.claims.bundle_id, now_ms,
         Sending(epoch), Receiving(), SentLog(), Start(header, signer.sign(_SIGNATURE + digest), newest, forked),
@@ -116,15 +117,15 @@ def accept(
         Malformed: no start header, or a part of it that is reserved.
     """
     header = _matching_header(envelope, me, initiator, one_time)
-    public = public_x(one_time.scalar) if one_time is not None else None
-    digest = transcript_hash(me.domain, initiator, me.bundle, header, public)
+    prekey, once = SoftAgreer(signed_prekey), SoftAgreer(one_time.scalar) if one_time is not None else None
+    digest = transcript_hash(me.domain, initiator, me.bundle, header, once.public if once is not None else None)
     agreements = [
-        agree(signed_prekey, initiator.claims.agreement_key),
+        prekey.agree(initiator.claims.agreement_key),
         me.agreer.agree(header.ephemeral),
-        agree(signed_prekey, header.ephemeral),
+        prekey.agree(header.ephemeral),
     ]
-    if one_time is not None:
-        agreements.append(agree(one_time.scalar, header.ephemeral))
+    if once is not None:
+        agreements.append(once.agree(header.ephemeral))
     keys = schedule.start_keys(b"".join(a.reveal() for a in agreements), digest)
     epoch = Epoch(header.ephemeral, 0, keys.reseed_root, chains=[Chain(0, 0, b"", 0, keys.chain)])
     session = Session(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Callable
-from dataclasses import replace
 
 from sealway.crypto.ports import Random
 from sealway.crypto.suites import SUITE_1
@@ -125,8 +124,10 @@ class Engine:
     ) -> tuple[FirstIdentity, bytes]:
         session, now_ms, uptime = held.session, self._clock.now_ms(), self._clock.uptime()
         content = _checked(message)
-        first = replace(message, first_identity=identity, max_silence=self._declared(held))
-        sealed = session.seal(first, now_ms=now_ms, uptime=uptime, random=self._random, claims=claims)
+        declared = self._declared(held)
+        if identity is not None or declared is not None:
+            message = message.having(first_identity=identity, max_silence=declared)
+        sealed = session.seal(message, now_ms=now_ms, uptime=uptime, random=self._random, claims=claims)
         held.sealed_ms = now_ms
         row = (session.hash, sealed.number, sealed.tag, uptime.boot, uptime.ms, now_ms)
         moved = (identity.session, identity.number) if identity is not None else (None, None)
@@ -197,9 +198,10 @@ class Engine:
         if message is None or message.code == CODE_EMPTY:
             self.journal.count("opened_empty" if opened.defect is None else "opened_defective")
             return
-        session = held.session
+        session, moved = held.session, message.first_identity
         here = FirstIdentity(session.hash, opened.number)
-        if self.sessions.seen_before(session.peer, opened.identity, here, now_ms):
+        identity = moved if moved is not None else here
+        if self.sessions.seen_before(session.peer, identity, here, now_ms):
             self.journal.count("opened_again")
             return
         if message.file_key is not None:
@@ -207,8 +209,8 @@ class Engine:
             return
         self._last_row += 1
         expires = envelope.claims.expires if envelope.claims is not None else None
-        received = Received(session.peer, message, opened.identity, session.hash, now_ms, self._last_row, expires)
-        origin = (session.peer, session.hash, opened.identity.session, opened.identity.number)
+        received = Received(session.peer, message, identity, session.hash, now_ms, self._last_row, expires)
+        origin = (session.peer, session.hash, identity.session, identity.number)
         event = message.code < 0x40 and message.request_id is None
         encoded = envelope.encode()
         sizes = (len(encoded), opened.message_bytes, event)
