@@ -79,6 +79,11 @@ class Middlebox:
         return self._ledger.tally() if self._ledger is not None else None
 
     @property
+    def holds(self) -> int:
+        """How many originals the act that is on has taken up and will do something with yet."""
+        return self._working.load if self._working is not None else 0
+
+    @property
     def is_over(self) -> bool:
         """True if the act has done all that it may, or its time is up, and all that it made has arrived."""
         if self._ledger is None or self._working is None or self._ledger.pending:

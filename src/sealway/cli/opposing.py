@@ -128,7 +128,7 @@ class Orders:
         self._act: Act | None = None
         self._began = 0.0
         self._over = False
-        self._told = 0, 0
+        self._told = 0, 0, 0
         self._acts: list[Act] = []
         self.performed: list[Performed] = []
 
@@ -159,7 +159,7 @@ class Orders:
 
     def _begin(self, act: Act) -> None:
         self._middlebox.begin(act)
-        self._act, self._began, self._over, self._told = act, time.time(), False, (0, 0)
+        self._act, self._began, self._over, self._told = act, time.time(), False, (0, 0, 0)
         self._acts.append(act)
         emit("begun", attack=act.attack.name)
 
@@ -174,13 +174,13 @@ class Orders:
         while True:
             tally = self._middlebox.tally
             if self._act is not None and tally is not None:
-                self._tell(self._act.attack.name, tally.tried, tally.reached_network)
+                self._tell(self._act.attack.name, tally.tried, tally.reached_network, self._middlebox.holds)
             await asyncio.sleep(LOOK_S)
 
-    def _tell(self, attack: str, tried: int, reached: int) -> None:
-        if (tried, reached) != self._told:
-            self._told = tried, reached
-            emit("acting", attack=attack, tried=tried, reached_network=reached)
+    def _tell(self, attack: str, tried: int, reached: int, holds: int) -> None:
+        if (tried, reached, holds) != self._told:
+            self._told = tried, reached, holds
+            emit("acting", attack=attack, tried=tried, reached_network=reached, holds=holds)
         if not self._over and self._middlebox.is_over:
             self._over = True
             emit("over", attack=attack)

@@ -39,7 +39,7 @@ class Turn:
         report: who has to tell what of whom, for Until.REPORTED.
         seconds: how long it may take; a computer that is busy with other things gets far.
         while_s: how long it lasts, for Until.A_WHILE.
-        kill: the role that is killed once the act is on.
+        kill: the role that is killed once the act is on, and has so many in its hands (``holding``).
     """
 
     attack: str
@@ -50,6 +50,7 @@ class Turn:
     seconds: float = 60.0
     while_s: float = 5.0
     kill: str = ""
+    holding: int = 0
 
     def table(self) -> dict[str, Any]:
         """Return the act as a scenario has it."""
@@ -109,7 +110,7 @@ def before_hub(town: Besieged) -> Iterator[Turn]:
     yield Turn("accept-and-drop", here | {"count": EACH})
     yield Turn("swallow-acknowledgements", here | {"count": EACH})
     yield Turn("reorder", here | {"count": 8, "parameters": {"together": 4, "seconds": 1.0}})
-    yield Turn("replay-after-restart", here | {"count": EACH}, seconds=180.0, kill="application")
+    yield Turn("replay-after-restart", here | {"count": EACH}, seconds=180.0, kill="application", holding=EACH)
     for name in FLOODS:
         yield Turn(name, here | {"count": OF_A_FLOOD})
     yield Turn("tamper-opener-reseed", here | {"count": 2}, seconds=180.0, kill="device-1")

@@ -23,8 +23,8 @@ DOMAIN = "besieged.example"
 THROUGH_RELAY = 2
 """Devices behind the honest gateway; one more is behind the adversary."""
 
-RATE = 6.0
-PAUSES = ("--reoffer-after", "1.5", "--receipt-after", "1", "--report-after", "4", "--evidence")
+RATE = 5.0
+PAUSES = ("--reoffer-after", "2.5", "--receipt-after", "1", "--report-after", "4", "--evidence")
 APPLICATION = ("--anew-after", "2.5")
 """It begins anew with the stranger, who never answers: so it claims another bundle of a peer that it knows."""
 

@@ -37,7 +37,7 @@ class Adversary(RoleProcess):
         self.between = between
         self.input = asyncio.subprocess.PIPE
         self.acting = ""
-        self.tried, self.reached, self.is_over = 0, 0, False
+        self.tried, self.reached, self.holds, self.is_over = 0, 0, 0, False
         self.ended: list[dict[str, Any]] = []
         self.refusals: list[str] = []
 
@@ -52,6 +52,7 @@ class Adversary(RoleProcess):
         if self.acting:
             self.end()
         self.acting, self.tried, self.reached, self.is_over = str(act["attack"]), 0, 0, False
+        self.holds = 0
         self.order({"begin": act})
 
     def end(self) -> None:
@@ -65,6 +66,7 @@ class Adversary(RoleProcess):
             match event.get("event"):
                 case "acting" if event.get("attack") == self.acting:
                     self.tried, self.reached = int(event["tried"]), int(event["reached_network"])
+                    self.holds = int(event["holds"])
                 case "over" if event.get("attack") == self.acting:
                     self.is_over = True
                 case "ended":

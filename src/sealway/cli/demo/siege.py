@@ -24,12 +24,11 @@ from sealway.errors import TransportFailed
 LOOK_S: Final = 0.03
 ASK_S: Final = 0.45
 """Between two commands."""
+MOST_UNANSWERED: Final = 24
 PROBE_S: Final = 1.2
 """How long the application tries to reach the stranger with one command; then it asks again."""
 STARTS: Final = 48
 WITH_ONE_TIME: Final = 12
-BEFORE_A_KILL: Final = 8
-"""Readings that arrive once an act is on, before its victim is killed: so that the act has something in its hands."""
 GRACE_S: Final = 15.0
 ROUNDS: Final = 2
 """An act that found nothing to attack is done once more."""
@@ -177,13 +176,18 @@ async def _against_traffic(siege: Siege) -> None:
 
 
 async def _talk(siege: Siege) -> None:
-    """Command devices 2 and 3 in turn: so something flows to them as well."""
+    """Command devices 2 and 3 in turn, so that something flows to them as well; no faster than they answer."""
     names = [device.name for device in siege.town.devices[1:]]
     while True:
         for name in names:
+            await siege.witnesses.until(lambda: _is_keeping_up(siege), "answers")
             request = siege.command(name, path="identify", payload=PADDING, timeout_s=600, max_age_s=2)
             siege.commands[request] = name
             await asyncio.sleep(ASK_S / 2)
+
+
+def _is_keeping_up(siege: Siege) -> bool:
+    return len(siege.commands.keys() - siege.witnesses.answered) < MOST_UNANSWERED
 
 
 # the adversary's turns -----------------------------------------------------------------------------------------------
@@ -206,7 +210,7 @@ async def _take(siege: Siege, adversary: Adversary, turn: Turn) -> bool:
     adversary.begin(turn.table())
     seen = siege.witnesses.reports_so_far
     if turn.kill:
-        await _until_more_arrived(siege)
+        await siege.witnesses.until(lambda: adversary.holds >= turn.holding, "what is to be replayed")
         await _kill(siege.roles[turn.kill])
     await _until_over(siege, adversary, turn, seen)
     return adversary.tried > 0
@@ -232,11 +236,6 @@ async def _until_over(siege: Siege, adversary: Adversary, turn: Turn, seen: int)
 def _has_time(adversary: Adversary, end: float) -> bool:
     """Say whether to wait on; for what is under way a little longer."""
     return time.monotonic() < end + (GRACE_S if adversary.tried > adversary.reached else 0.0)
-
-
-async def _until_more_arrived(siege: Siege) -> None:
-    goal = siege.delivered + BEFORE_A_KILL
-    await siege.witnesses.until(lambda: siege.delivered >= goal, "more readings")
 
 
 async def _kill(process: RoleProcess) -> None:
