@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from sealway.gateway.facade import CoapListener, Gateway, HttpUplink
     from sealway.gateway.limits import Limits
     from sealway.home.hop import HopIdentity
-    from sealway.protocol.events import Event, ForkSuspected, Missing, Silent, Unacknowledged
+    from sealway.protocol.events import Event, ForkSuspected, Missing, Silent, Unacknowledged, WithoutOneTimeKey
     from sealway.sdk.application import Application
     from sealway.sdk.backlog import Unread
     from sealway.sdk.device import Device
@@ -60,7 +60,7 @@ _WHERE: Final = {
     "gateway.facade": ("CoapListener", "Gateway", "HttpUplink"),
     "gateway.limits": ("Limits",),
     "home.hop": ("HopIdentity",),
-    "protocol.events": ("Event", "ForkSuspected", "Missing", "Silent", "Unacknowledged"),
+    "protocol.events": ("Event", "ForkSuspected", "Missing", "Silent", "Unacknowledged", "WithoutOneTimeKey"),
     "sdk.application": ("Application",),
     "sdk.backlog": ("Unread",),
     "sdk.device": ("Device",),
@@ -118,6 +118,7 @@ __all__ = [
     "TransportFailed",
     "Unacknowledged",
     "Unread",
+    "WithoutOneTimeKey",
 ]
 
 

@@ -104,6 +104,7 @@ BOUNDS = {
     "step-messages": P.step_after_messages, "step-time": P.step_after_ms, "T-ack": P.ack_delay_ms, "ack-soon":
     P.ack_soon_ms, "ack-messages": P.ack_every, "ack-time": P.ack_after_ms, "T-missing": P.missing_after_ms,
     "unacknowledged-after": P.unacknowledged_after_ms, "held-for": P.held_for_ms, "references": P.freshness_references,
+    "skipped-in-all": P.skipped_in_all, "walk-in-all": P.walk_in_all, "refill-in-all": P.refill_in_all_per_ms,
 }  # fmt: skip
 
 

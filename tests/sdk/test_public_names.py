@@ -60,6 +60,7 @@ NAMES = [
     "TransportFailed",
     "Unacknowledged",
     "Unread",
+    "WithoutOneTimeKey",
 ]
 MEMBERS = {
     "Application": "accept add_grant answer ask batches close events happenings introduce messages name next_event"

@@ -124,7 +124,8 @@ def on_chain(epoch: Epoch, chain: Chain, number: int, policy: Policy) -> Candida
 
 def on_new_epoch(step: Step, opener: Opener, number: int, policy: Policy, before: Chain | None) -> Candidate:
     """Return the candidate for an opener that names a key not seen before."""
-    spent = _distance(before, opener.chain_first)
+    # Of a direction in which nothing was opened yet, the chain of the step itself is the one before.
+    spent = _distance(before, opener.chain_first) if before is not None else opener.chain_first - step.epoch.first
     if opener.reseed is None:
         chain = Chain(step.epoch.first, 0, b"", step.epoch.first, step.chain_key)
         step.epoch.chains.append(chain)

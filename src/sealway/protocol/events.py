@@ -38,6 +38,15 @@ class Unacknowledged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class WithoutOneTimeKey(Event):
+    """The peer began a session without a one-time key, though ``left`` of the bundle's were never used here: somebody
+    took them all, the directory withholds them, or the peer had the bundle from a file. Its first messages have less
+    forward secrecy, until the signed prekey is deleted. Reported once for each bundle."""
+
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
 class ForkSuspected(Event):
     """Somebody showed a key or a salt that only a copy of the peer's state could have made; it cannot be verified."""
 

@@ -34,6 +34,12 @@ class Policy:
     """Failed opens of a session after which it is closed: 8-byte tags are safe only with a limit."""
     failed_walk_refill_per_ms: float = 2.0
     """Chain steps that failed opens may cost, per millisecond; the bucket holds two whole walks."""
+    skipped_in_all: int = 65_536
+    """Skipped message keys and reseed roots stored in all sessions of an end."""
+    walk_in_all: int = 1_048_576
+    """Chain steps that all sessions of an end may cost at once, whether messages open or not."""
+    refill_in_all_per_ms: float = 32.0
+    """How many of them come back, per millisecond."""
     step_after_messages: int = 64
     """Messages sent or opened after which the turn holder steps."""
     step_after_ms: int = DAY_MS

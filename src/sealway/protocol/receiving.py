@@ -7,7 +7,7 @@ spec/session.md, "Chains" and "Receipts".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from sealway.errors import GapTooLarge, PeerForked, Replayed
@@ -276,6 +276,15 @@ class Receiving:
                 if excess > 0 and chain.key is None and not chain.skipped and chain.j > 0:
                     epoch.chains.remove(chain)
                     excess -= 1
+
+    @property
+    def stored(self) -> int:
+        """How many secrets and roots are stored for what was jumped over."""
+        return sum(len(e.skipped_roots) + sum(len(c.skipped) for c in e.chains) for e in self.epochs)
+
+    def keep_at_most(self, secrets: int, policy: Policy) -> None:
+        """Give up stored secrets, and stored roots, above a number of each, as if the policy had it."""
+        self._evict(replace(policy, skipped=secrets))
 
     def forget(self, now_ms: int, policy: Policy) -> None:
         """Forget epochs that were superseded longer than ``held_for`` ago; what they still missed is gone."""

@@ -29,7 +29,7 @@ from sealway.errors import (
     TooLarge,
 )
 from sealway.protocol import schedule
-from sealway.protocol.allowance import Allowance, frugal
+from sealway.protocol.allowance import Allowance
 from sealway.protocol.chains import Candidate, Contradicts, Epoch, Step
 from sealway.protocol.events import Event, ForkSuspected, Missing, Silent
 from sealway.protocol.outcome import Opened, Sealed
@@ -229,8 +229,7 @@ class Session:
         number, opener = envelope.number, envelope.opener
         if envelope.start is not None and opener is None:
             opener = Opener(0, envelope.start.ephemeral, 0, None)  # the start header stands for x and epoch 0
-        affordable = self.allowance.left(now_ms, self.policy)
-        policy = self.policy if affordable else frugal(self.policy)
+        affordable, policy = self.allowance.left(now_ms, self.policy)
         try:
             return self.receive.candidate(number, opener, self._peer_step(opener, affordable=affordable), policy)
         except Contradicts as refused:
@@ -241,9 +240,9 @@ class Session:
                 raise Replayed("this number was opened before") from None
             raise
         except GapTooLarge:
-            if affordable:
+            if policy is self.policy:
                 raise
-            raise RateLimited("too many failed opens that were costly") from None
+            raise RateLimited("too much that was costly") from None
 
     def _peer_step(self, opener: Opener | None, *, affordable: bool) -> Step | None:
         """Derive the step that an unknown x would be. Only the holder of the turn may step: one x is possible."""
@@ -286,6 +285,7 @@ class Session:
             self.stopped, self.peer_forked = "the peer's state was forked", True
             raise
         self.receive.take(found, number, tag, now_ms, self.policy)
+        self.allowance.walked(found.cost + (found.chain.next - number - 1 if found.new_chain else 0))
         if found.new_epoch and found.new_root is not None:
             self.allowance.spend(-_STEP_COST)  # it was genuine: only failures are to count
             self.root, self.my_turn, self.peer_x = found.new_root, True, found.epoch.x

@@ -19,6 +19,7 @@ from sealway.crypto.suites import SUITE_1
 from sealway.errors import LocalMisuse, Malformed, NotAuthentic, NotTrusted
 from sealway.identity.bundles import ProvenBundle
 from sealway.protocol import schedule
+from sealway.protocol.allowance import Allowance
 from sealway.protocol.chains import Chain, Epoch
 from sealway.protocol.outcome import Opened
 from sealway.protocol.policy import Policy
@@ -100,7 +101,7 @@ def start(
 
 def accept(
     envelope: Envelope, me: OwnKeys, initiator: ProvenBundle, *, signed_prekey: Secret, one_time: OneTimeSecret | None,
-    receive_kid: bytes, now_ms: int, policy: Policy,
+    receive_kid: bytes, now_ms: int, policy: Policy, allowance: Allowance | None = None,
 ) -> tuple[Session, Opened]:  # fmt: skip
     """Accept a start as its responder and open the envelope that carries it.
 
@@ -110,6 +111,7 @@ def accept(
         initiator: the bundle that the header names by hash, proven; it carries its credential.
         signed_prekey: the private half of the signed prekey of ``me.bundle``, which the envelope's kid names.
         one_time: the private half that the header names by index, or None if it names none.
+        allowance: what pays for opening it; None: one of its own.
 
     Raises:
         NotAuthentic: it does not open, or the signature is not the initiator's.
@@ -131,7 +133,7 @@ def accept(
     session = Session(
         digest, str(initiator.credential.name), False, keys.root, True, header.ephemeral, receive_kid,
         header.receive_kid, now_ms, Sending(), Receiving([epoch]), SentLog(), announce_kid=True, stepped_ms=now_ms,
-        policy=policy,
+        policy=policy, allowance=allowance or Allowance(),
     )  # fmt: skip
     opened = session.open(envelope, now_ms=now_ms)
     _check_signature(opened, digest, initiator)

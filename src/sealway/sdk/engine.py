@@ -188,6 +188,8 @@ class Engine:
             if session.stopped is not None:
                 self.sessions.leave(held)
             self._drain_events(held)
+        if self.sessions.shared.was_asked:
+            self.sessions.keep_within(held)
         self.take(held, opened, envelope)
 
     def take(self, held: Held, opened: Opened, envelope: Envelope) -> None:
@@ -298,6 +300,10 @@ class Engine:
             return True
         session.silence_told = False  # to be looked at again
         return False
+
+    def tell(self, event: Event) -> None:
+        """Report an event."""
+        self._report(event)
 
     def _drain_events(self, held: Held) -> None:
         session = held.session

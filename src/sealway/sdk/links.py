@@ -8,12 +8,15 @@ the inbox.
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from sealway.crypto.ports import Random
 from sealway.errors import RateLimited, Replayed, TransportFailed
 from sealway.identity.bundles import ProvenBundle
+from sealway.protocol.events import WithoutOneTimeKey
 from sealway.protocol.kids import choose_kid
 from sealway.protocol.policy import Policy
+from sealway.protocol.session import Session
 from sealway.protocol.start import OwnKeys, accept, start
 from sealway.sdk.clock import Clock
 from sealway.sdk.directory import Directory
@@ -26,6 +29,8 @@ from sealway.sdk.sessions import Held, Leaving, Sessions
 from sealway.wire.address import Name
 from sealway.wire.envelope import Envelope
 from sealway.wire.header import StartHeader
+
+log = logging.getLogger(__name__)
 
 SESSIONS_PER_PEER = 16
 """Sessions held with one peer; above that only starts with a one-time key are accepted, up to twice as many."""
@@ -49,6 +54,7 @@ class Links:
         self._random = random
         self._policy = policy
         self._beginning: dict[str, asyncio.Lock] = {}
+        self._told_of: set[bytes] = set()
 
     async def with_peer(self, name: Name) -> Held:
         """Return the session to send on; begin one if there is none. Raises TransportFailed, NotTrusted,
@@ -88,6 +94,8 @@ class Links:
             return held
         newest, forked = self._newest_with(str(name)), self._forked_with(str(name))
         kid = choose_kid(self._kids, self._random)
+        if offer.one_time is None:
+            self._journal.count("begun_without_one_time")
         session = start(
             self._own_keys(own), offer, self._member.signer, receive_kid=kid, newest=newest,
             now_ms=self._clock.now_ms(), random=self._random, policy=self._policy, forked=forked,
@@ -116,6 +124,7 @@ class Links:
         if self._opened_again(envelope, header):
             return
         self._prekeys.find(envelope.kid).secret_for(header.one_time)  # before anything is fetched for a stranger
+        came_with_it = initiator is not None
         if initiator is None:
             initiator = await self._directory.by_hash(header.bundle_hash, header.x5t)
             if self._opened_again(envelope, header):  # it came by another way in the meantime
@@ -127,6 +136,7 @@ class Links:
         session, opened = accept(
             envelope, self._own_keys(own), initiator, signed_prekey=own.signed_prekey, one_time=one_time,
             receive_kid=choose_kid(self._kids, self._random), now_ms=self._clock.now_ms(), policy=self._policy,
+            allowance=self._sessions.for_strangers(),
         )  # fmt: skip
         said = opened.message
         newest, forked = (said.newest_session, said.forked_session) if said is not None else (None, None)
@@ -136,7 +146,17 @@ class Links:
         self._prekeys.spend(envelope.kid, header.one_time)
         self._sessions.choose(held, forked)
         self._journal.count("sessions_accepted")
+        if header.one_time is None and not came_with_it:
+            self._tell_of_start_without(session, envelope.kid, own)
         self._engine.take(held, opened, envelope)
+
+    def _tell_of_start_without(self, session: Session, bundle_id: bytes, own: OwnBundle) -> None:
+        """X3DH goes on without a one-time key, and so does this; but not silently."""
+        self._journal.count("starts_without_one_time")
+        if bundle_id not in self._told_of:
+            self._told_of.add(bundle_id)
+            log.warning("a start without a one-time key came from %s; %d are unused", session.peer, len(own.one_time))
+            self._engine.tell(WithoutOneTimeKey(session.peer, session.hash, len(own.one_time)))
 
     def _opened_again(self, envelope: Envelope, header: StartHeader) -> bool:
         """Open an envelope of a start that was accepted before; say whether it is one."""

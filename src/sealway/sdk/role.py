@@ -221,11 +221,13 @@ class Role(Membership):
         return [await self._events.next(), *self._events.take(most - 1)]
 
     async def happenings(self) -> Event:
-        """Return the next event: Missing, Silent, Unacknowledged, ForkSuspected, Unread."""
+        """Return the next event: Missing, Silent, Unacknowledged, ForkSuspected, WithoutOneTimeKey,
+        Unread."""
         return await self.endpoint.events.next()
 
     async def events(self) -> AsyncIterator[Event]:
-        """Yield what happens besides messages: Missing, Silent, Unacknowledged, ForkSuspected, Unread.
+        """Yield what happens besides messages: Missing, Silent, Unacknowledged, ForkSuspected, WithoutOneTimeKey,
+        Unread.
 
         The newest 1024 are kept for whoever looks late. Ends when this endpoint is closed; raises what stopped it
         otherwise.

@@ -10,6 +10,7 @@ import sqlite3
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from sealway.protocol.allowance import Allowance, SharedAllowance
 from sealway.protocol.peers import KnownSession, prefer
 from sealway.protocol.policy import Policy
 from sealway.protocol.sentlog import SentLog, SentRecord, Uptime
@@ -17,6 +18,7 @@ from sealway.protocol.session import Session
 from sealway.protocol.snapshot import restore, snapshot
 from sealway.sdk.journal import Journal
 from sealway.sdk.kidpool import KidPool
+from sealway.sdk.totals import Totals
 from sealway.sdk.windows import Windows
 from sealway.wire.header import StartHeader
 from sealway.wire.message import FirstIdentity
@@ -84,6 +86,8 @@ class Sessions:
         self._sending: dict[str, bytes] = {}
         self._closed_kids: dict[bytes, int] = {}
         self.windows = Windows(journal)
+        self.shared = SharedAllowance(policy)
+        self.totals = Totals(policy, lambda digest: self._held[digest].session)
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Read what an earlier process left; every session will reseed before it seals."""
@@ -130,6 +134,10 @@ class Sessions:
         """Return every session held."""
         return list(self._held.values())
 
+    def for_strangers(self) -> Allowance:
+        """Return what pays for a start until it has opened."""
+        return Allowance(shared=self.shared)
+
     # changes ---------------------------------------------------------------------------------------------------
     def add(self, held: Held) -> None:
         """Take in a new session, with the present group."""
@@ -166,6 +174,13 @@ class Sessions:
         self.send_on(self._held[digest])
         if current is not None and digest == accepted.session.hash and _unknown_to_peer(current, accepted):
             self.leave(current, lost=forked == current.session.hash)
+
+    def keep_within(self, held: Held) -> None:
+        """Give up stored secrets, of the peer that has most, if a session now stores too many for all of them."""
+        self.shared.was_asked = False
+        for session in self.totals.note(held.session):
+            self._journal.count("given_up_in_all")
+            self._journal.touch(session)
 
     def leave(self, held: Held, *, lost: bool = False) -> None:
         """Let a session's unacknowledged messages go on in another one.
@@ -215,6 +230,7 @@ class Sessions:
         session = held.session
         del self._held[session.hash]
         self._by_kid.pop(session.kid_in, None)
+        self.totals.forget(session)
         self._closed_kids[session.kid_in] = now_ms
         self.windows.keep(session, now_ms)
         self._journal.note("UPDATE sessions SET state = NULL, closed = ? WHERE hash = ?", now_ms, session.hash)
@@ -227,6 +243,10 @@ class Sessions:
             self._kids.release(kid)
         self._journal.note("DELETE FROM sessions WHERE state IS NULL AND closed < ?", before_ms)
         self.windows.forget(before_ms)
+
+    def forget_allowances(self, now_ms: int) -> None:
+        """Forget who has cost nothing for a while."""
+        self.shared.forget_full(now_ms)
 
     def forget_starts(self, bundles: set[bytes]) -> None:
         """Forget closed sessions' starts to other bundles than these: without private halves none can be accepted
@@ -256,8 +276,10 @@ class Sessions:
 
     def _index(self, held: Held) -> None:
         session = held.session
+        session.allowance.shared, session.allowance.payer = self.shared, session.peer
         self._held[session.hash] = held
         self._by_kid[session.kid_in] = held
+        self.keep_within(held)
         self._kids.take(session.kid_in)
 
 

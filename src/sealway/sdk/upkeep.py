@@ -72,6 +72,7 @@ class Upkeep:
     def _forget(self, now_ms: int) -> None:
         before_ms, note = now_ms - self._policy.held_for_ms, self._journal.note
         self._sessions.forget(before_ms)
+        self._sessions.forget_allowances(now_ms)
         self._sessions.forget_starts(self._prekeys.forget_old(now_ms // 1_000))
         note("DELETE FROM executed WHERE begun < ?", before_ms)
         note("DELETE FROM files WHERE received < ?", now_ms - FILE_KEYS_KEPT_MS)
