@@ -20,9 +20,9 @@ from sealway.hub.store import DATABASE
 from sealway.storage.store import connect_readonly
 from sealway.wire.envelope import Envelope
 
-DEVICES = 32
+DEVICES = 128
 ENVELOPE_BYTES = 80
-MESSAGES = 1500
+MESSAGES = 2_000
 _PATIENCE_SECONDS = 60.0
 
 
