@@ -7,8 +7,9 @@ count as skips, and so does a module that skips itself while it is collected.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -45,3 +46,14 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _fail_if_skipped(report)
     return report
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """What a test turns down, as programs do for their own good, is heard again in the next one."""
+    names = ("sealway.gateway", "coap")
+    levels = [logging.getLogger(name).level for name in names]
+    yield
+    logging.disable(logging.NOTSET)
+    for name, level in zip(names, levels, strict=True):
+        logging.getLogger(name).setLevel(level)
