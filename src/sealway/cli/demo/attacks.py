@@ -39,6 +39,7 @@ class Turn:
         report: who has to tell what of whom, for Until.REPORTED.
         seconds: how long it may take; a computer that is busy with other things gets far.
         while_s: how long it lasts, for Until.A_WHILE.
+        alone: only once nothing is done on the other hops any more: it sends things of its own through them.
         kill: the role that is killed once the act is on, and has so many in its hands (``holding``).
     """
 
@@ -49,6 +50,7 @@ class Turn:
     report: Report = ("", "", "")
     seconds: float = 60.0
     while_s: float = 5.0
+    alone: bool = False
     kill: str = ""
     holding: int = 0
 
@@ -104,9 +106,6 @@ def before_hub(town: Besieged) -> Iterator[Turn]:
     for name in ON_ENVELOPES:
         yield Turn(name, here | {"count": EACH})
     yield Turn("replay-later", here | {"count": EACH, "parameters": {"seconds": 1.0}})
-    for name in ACROSS:
-        to = {} if name == "reflect" else {"parameters": {"to": mailbox_of(town.devices[0].name)}}
-        yield Turn(name, {"count": EACH} | to)
     yield Turn("accept-and-drop", here | {"count": EACH})
     yield Turn("swallow-acknowledgements", here | {"count": EACH})
     yield Turn("reorder", here | {"count": 8, "parameters": {"together": 4, "seconds": 1.0}})
@@ -116,6 +115,9 @@ def before_hub(town: Besieged) -> Iterator[Turn]:
     yield Turn("tamper-opener-reseed", here | {"count": 2}, seconds=180.0, kill="device-1")
     for name in ON_OPENERS[1:]:
         yield Turn(name, here | {"count": 2})
+    for name in ACROSS:
+        to = {} if name == "reflect" else {"parameters": {"to": mailbox_of(town.devices[0].name)}}
+        yield Turn(name, here | {"count": EACH} | to, alone=True)
     yield Turn("flood-stranger", here | {"count": 48, "parameters": {"directory": str(town.recorded / STARTS)}})
 
 

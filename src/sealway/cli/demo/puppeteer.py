@@ -49,11 +49,15 @@ class Adversary(RoleProcess):
 
     def begin(self, act: dict[str, Any]) -> None:
         """Order an act: one table of a scenario. The one before it ends in the same moment."""
-        if self.acting:
-            self.end()
+        self.end_if_any()
         self.acting, self.tried, self.reached, self.is_over = str(act["attack"]), 0, 0, False
         self.holds = 0
         self.order({"begin": act})
+
+    def end_if_any(self) -> None:
+        """Order the end of the act that is on, if one is."""
+        if self.acting:
+            self.end()
 
     def end(self) -> None:
         """Order the end of the act that is on."""

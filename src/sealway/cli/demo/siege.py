@@ -48,6 +48,8 @@ class Siege:
     commands: dict[str, str] = field(default_factory=dict)
     """Request id to the name of the device."""
     chapter: str = "starting"
+    busy: set[str] = field(default_factory=set)
+    """Where the adversary still has turns to take."""
 
     @property
     def done(self) -> int:
@@ -199,14 +201,19 @@ async def _perform(siege: Siege, between: str, turns: Iterable[Turn], *, last: b
     """
     adversary = siege.adversaries[between]
     left = list(turns)
+    siege.busy.add(between)
     for _ in range(ROUNDS):
         left = [turn for turn in left if not await _take(siege, adversary, turn)]
+    siege.busy.discard(between)
     if last:
-        adversary.end()
+        adversary.end_if_any()
 
 
 async def _take(siege: Siege, adversary: Adversary, turn: Turn) -> bool:
     """Take one turn; return whether there was anything to attack."""
+    if turn.alone:
+        adversary.end_if_any()
+        await siege.witnesses.until(lambda: siege.busy <= {adversary.between}, "the other hops to be honest")
     adversary.begin(turn.table())
     seen = siege.witnesses.reports_so_far
     if turn.kill:
