@@ -69,6 +69,7 @@ async def test_an_application_restored_from_a_backup(fast: World) -> None:
             await send(fast, meter, b"2", b"3")
             await until(lambda: len(fast.got) == 4)
             await acknowledged(meter, ops)
+            await until(lambda: not fast.hub.waiting(fast.members["ops"].mailbox.mailbox))  # or it opens them again
         async with fast.application(directory="ops.copy") as ops, fast.watching(ops):
             await send(fast, meter, b"4", b"5")
             assert (await ops.request(fast.meter, "valve", b"after", timeout=LONG)).payload == b"did after"
