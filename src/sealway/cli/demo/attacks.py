@@ -74,7 +74,7 @@ ON_ENVELOPES: Final = (
     "truncate", "truncate-ciphertext", "extend", "extend-ciphertext", "re-encode", "insert-unprotected", "duplicate",
     "replay-at-once", "swap-kids", "swap-answers", "drop-some", "invent-verdicts",
 )  # fmt: skip
-ACROSS: Final = ("splice", "splice-with-kid", "reflect")
+ACROSS: Final = ("splice", "splice-with-kid")
 ON_OPENERS: Final = ("tamper-opener-reseed", "tamper-opener-salt", "tamper-opener-first", "strip-opener")
 FLOODS: Final = (
     "flood-noise", "flood-junk", "flood-oversized", "flood-forged", "flood-numbers", "flood-reseeds", "flood-epochs",
@@ -115,9 +115,10 @@ def before_hub(town: Besieged) -> Iterator[Turn]:
     yield Turn("tamper-opener-reseed", here | {"count": 2}, seconds=180.0, kill="device-1")
     for name in ON_OPENERS[1:]:
         yield Turn(name, here | {"count": 2})
+    to = {"parameters": {"to": mailbox_of(town.devices[0].name)}}
     for name in ACROSS:
-        to = {} if name == "reflect" else {"parameters": {"to": mailbox_of(town.devices[0].name)}}
         yield Turn(name, here | {"count": EACH} | to, alone=True)
+    yield Turn("reflect", {"count": EACH}, alone=True)  # what the application has sealed goes back to it
     yield Turn("flood-stranger", here | {"count": 48, "parameters": {"directory": str(town.recorded / STARTS)}})
 
 
