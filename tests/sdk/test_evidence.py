@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sealway.errors import NotFound, SealwayError
+from sealway.errors import NotFound, SealwayError, TransportFailed
 from sealway.protocol.policy import Policy
 from sealway.sdk.evidence import Evidence, digest_of
 from sealway.transports.ports import Collected, Deposit
@@ -112,18 +112,21 @@ async def test_an_old_or_foreign_bundle_in_ones_own_name_is_told(world: World, m
             assert told.lines[sha(shown), name] >= 1, name
 
 
-async def test_what_could_not_be_judged_is_not_called_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("failure", "told_of"), [(TransportFailed("away"), 0), (NotFound("gone"), 1)])
+async def test_an_answer_that_names_what_nobody_has_is_told_and_one_that_could_not_be_judged_is_not(
+    world: World, monkeypatch: pytest.MonkeyPatch, failure: SealwayError, told_of: int
+) -> None:
     async with world.device() as meter, world.application() as ops:
         told = Told(meter)
         await ready(meter, ops)
 
-        async def gone(x5t: bytes) -> tuple[bytes, ...]:
-            raise NotFound("gone")
+        async def fail(x5t: bytes) -> tuple[bytes, ...]:
+            raise failure
 
-        monkeypatch.setattr(meter.endpoint.carrier, "credential", gone)
-        with pytest.raises(NotFound):
+        monkeypatch.setattr(meter.endpoint.carrier, "credential", fail)
+        with pytest.raises(type(failure)):
             await meter.send(world.ops, "readings", b"x", within=timedelta(0))
-        assert not told.lines
+        assert {name for _, name in told.lines} == ({"NotFound"} if told_of else set())
 
 
 class Holds:

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sealway.errors import Malformed, NotAuthentic, NotTrusted, SealwayError, TransportFailed
+from sealway.errors import Malformed, NotAuthentic, NotFound, NotTrusted, SealwayError, TransportFailed
 from sealway.identity.bundles import ProvenBundle, verify_bundle, verify_offer
 from sealway.identity.credentials import Credential, verify_chain
 from sealway.identity.root import OwnerRoot
@@ -121,11 +121,11 @@ class Directory:
 
     @contextmanager
     def _told_if_refused(self, answer: bytes) -> Iterator[None]:
-        """Tell of an answer that is refused; not of one that could not be judged, for want of another answer."""
+        """Tell of an answer that is refused, or that names what nobody has; not of one that could not be judged yet."""
         try:
             yield
         except SealwayError as error:
-            if not isinstance(error, TransportFailed):
+            if isinstance(error, NotFound) or not isinstance(error, TransportFailed):
                 self._evidence.refused(answer, error)
             raise
 
