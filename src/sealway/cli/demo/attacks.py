@@ -112,6 +112,7 @@ def before_hub(town: Besieged) -> Iterator[Turn]:
     yield Turn("replay-after-restart", here | {"count": EACH}, seconds=180.0, kill="application", holding=EACH)
     for name in FLOODS:
         yield Turn(name, here | {"count": OF_A_FLOOD})
+    yield Turn("flood-stranger", here | {"count": 48, "parameters": {"directory": str(town.recorded / STARTS)}})
     yield Turn("tamper-opener-reseed", here | {"count": 2}, seconds=180.0, kill="device-1")
     for name in ON_OPENERS[1:]:
         yield Turn(name, here | {"count": 2})
@@ -119,7 +120,6 @@ def before_hub(town: Besieged) -> Iterator[Turn]:
     for name in ACROSS:
         yield Turn(name, here | {"count": EACH} | to, alone=True)
     yield Turn("reflect", {"count": EACH}, alone=True)  # what the application has sealed goes back to it
-    yield Turn("flood-stranger", here | {"count": 48, "parameters": {"directory": str(town.recorded / STARTS)}})
 
 
 def before_gateway(town: Besieged) -> Iterator[Turn]:

@@ -26,8 +26,8 @@ ASK_S: Final = 0.45
 """Between two commands."""
 MOST_UNANSWERED: Final = 24
 PROBE_S: Final = 2.75
-"""How long the application tries to reach the stranger with one command; then it asks again. It tries after 0, 0.25, 0.75
-and 1.75 seconds, so that it is not in the middle of an attempt when the time is up."""
+"""How long the application tries to reach the stranger with one command; then it asks again. It tries after 0, 0.25,
+0.75 and 1.75 seconds, so that it is not in the middle of an attempt when the time is up."""
 STARTS: Final = 48
 WITH_ONE_TIME: Final = 12
 GRACE_S: Final = 15.0
