@@ -144,7 +144,8 @@ def as_gateway(town: Besieged) -> Iterator[Turn]:
     silent = ("application", "Silent", town.devices[2].name)
     missing = ("device-3", "Missing", town.application.name)
     yield Turn("silence", {}, Until.REPORTED, report=silent)
-    yield Turn("withhold-for-good", device | {"count": 2}, Until.REPORTED, report=missing)
+    # Several: of a bare receipt that is missing nothing is reported, since its sender says that it will not come again.
+    yield Turn("withhold-for-good", device | {"count": 8}, Until.REPORTED, report=missing)
     yield Turn("accept-and-drop", {"count": EACH})
 
 

@@ -211,7 +211,7 @@ async def _perform(siege: Siege, between: str, turns: Iterable[Turn], *, last: b
 
 
 async def _take(siege: Siege, adversary: Adversary, turn: Turn) -> bool:
-    """Take one turn; return whether there was anything to attack."""
+    """Take one turn; return whether it came to its end, and not in vain."""
     if turn.alone:
         adversary.end_if_any()
         await siege.witnesses.until(lambda: siege.busy <= {adversary.between}, "the other hops to be honest")
@@ -220,11 +220,10 @@ async def _take(siege: Siege, adversary: Adversary, turn: Turn) -> bool:
     if turn.kill:
         await siege.witnesses.until(lambda: adversary.holds >= turn.holding, "what is to be replayed")
         await _kill(siege.roles[turn.kill])
-    await _until_over(siege, adversary, turn, seen)
-    return adversary.tried > 0
+    return await _until_over(siege, adversary, turn, seen) and adversary.tried > 0
 
 
-async def _until_over(siege: Siege, adversary: Adversary, turn: Turn, seen: int) -> None:
+async def _until_over(siege: Siege, adversary: Adversary, turn: Turn, seen: int) -> bool:
     began = time.monotonic()
     end = began + turn.seconds
     over: dict[Until, Callable[[], bool]] = {
@@ -235,10 +234,13 @@ async def _until_over(siege: Siege, adversary: Adversary, turn: Turn, seen: int)
         ),
         Until.A_WHILE: lambda: adversary.tried > 0 and time.monotonic() >= began + turn.while_s,
     }
-    while not over[turn.until]() and _has_time(adversary, end):
+    while not over[turn.until]():
+        if not _has_time(adversary, end):
+            return False
         await asyncio.sleep(LOOK_S)
         if not adversary.running:
             raise TransportFailed(f"{adversary.title} has ended", hint=f"see {adversary.directory / 'stderr.log'}")
+    return True
 
 
 def _has_time(adversary: Adversary, end: float) -> bool:
