@@ -226,8 +226,7 @@ async def test_what_is_held_too_long_is_dropped(bench: Bench) -> None:
     await gateway.stop()
     again = await bench.gateway(limits=Limits(held_for=timedelta(seconds=0)))
     await bench.until(lambda: gateway_status(again.state_dir)["in_flight"] == 0)
-    await again.stop()
-    assert gateway_status(again.state_dir)["counters"]["deposits_expired"] == 30
+    await bench.until(lambda: gateway_status(again.state_dir)["counters"].get("deposits_expired") == 30)
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1", "coap://", "coap://127.0.0.1/path", "127.0.0.1:5683", "coaps://x"])
