@@ -143,9 +143,9 @@ def as_gateway(town: Besieged) -> Iterator[Turn]:
     yield Turn("tamper-any-bit", device | {"count": 2})
     silent = ("application", "Silent", town.devices[2].name)
     missing = ("device-3", "Missing", town.application.name)
-    yield Turn("silence", {}, Until.REPORTED, report=silent)
+    yield Turn("silence", {}, Until.REPORTED, report=silent, seconds=25.0)
     # Several: of a bare receipt that is missing nothing is reported, since its sender says that it will not come again.
-    yield Turn("withhold-for-good", device | {"count": 8}, Until.REPORTED, report=missing)
+    yield Turn("withhold-for-good", device | {"count": 8}, Until.REPORTED, report=missing, seconds=25.0)
     yield Turn("accept-and-drop", {"count": EACH})
 
 
