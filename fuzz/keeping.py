@@ -55,9 +55,10 @@ def arcs(check: Check, data: bytes) -> set[Arc]:
         before[frame] = line
         return trace
 
+    traced_by = sys.gettrace()  # the tracer of a coverage run, which has to go on counting
     sys.settrace(trace)
     try:
         check(data)
     finally:
-        sys.settrace(None)
+        sys.settrace(traced_by)
     return taken
