@@ -106,8 +106,8 @@ class Scene:
 
 def essence(session: Session) -> bytes:
     """Return all of a session that only its peer may change: not what failures are counted and timed by."""
-    held = replace(session, clock=ReceiptClock(), failed_opens=0, stopped=None, peer_forked=False, events=[])
-    return snapshot(held)
+    counted = replace(session, clock=ReceiptClock(), failed_opens=0, stopped=None, peer_forked=False)
+    return snapshot(replace(counted, events=[], forks_told=[]))
 
 
 # the program ---------------------------------------------------------------------------------------------------------

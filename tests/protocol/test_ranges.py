@@ -73,3 +73,18 @@ def test_a_single_number_and_a_readable_form() -> None:
     numbers = RangeSet()
     numbers.add(3)
     assert repr(numbers) == "RangeSet([(3, 3)])"
+
+
+@given(actions)
+def test_edges_make_the_same_set_again(done: list[tuple[bool, tuple[int, int]]]) -> None:
+    numbers, _ = built(done)
+    firsts, lasts = numbers.edges
+    assert RangeSet.of_edges(list(firsts), list(lasts)) == numbers
+
+
+@pytest.mark.parametrize(
+    ("firsts", "lasts"), [([3], [2]), ([0, 2], [1, 4]), ([0, 6], [1, 5]), ([5, 0], [6, 1]), ([0, 5], [1]), ([0], [])]
+)
+def test_edges_that_are_no_set_are_refused(firsts: list[int], lasts: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"in order|zip"):
+        RangeSet.of_edges(firsts, lasts)

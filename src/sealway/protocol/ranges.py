@@ -24,6 +24,20 @@ class RangeSet:
         for first, last in ranges:
             self.add(first, last)
 
+    @classmethod
+    def of_edges(cls, firsts: list[int], lasts: list[int]) -> RangeSet:
+        """Return the set of these ranges, which are in order as ``edges`` gives them."""
+        made = cls.__new__(cls)
+        made._firsts, made._lasts = firsts, lasts
+        if len(firsts) > 1 or firsts > lasts:  # one range, or none, needs no more than this
+            _refuse_disorder(firsts, lasts)
+        return made
+
+    @property
+    def edges(self) -> tuple[list[int], list[int]]:
+        """The first numbers of all ranges, and their last numbers; to be read only."""
+        return self._firsts, self._lasts
+
     def add(self, first: int, last: int | None = None) -> None:
         """Add the numbers ``first`` to ``last`` (default: the one number)."""
         last = first if last is None else last
@@ -117,3 +131,11 @@ class RangeSet:
     def highest(self) -> int:
         """The greatest number in the set, or -1."""
         return self._lasts[-1] if self._lasts else -1
+
+
+def _refuse_disorder(firsts: list[int], lasts: list[int]) -> None:
+    edges = [edge for part in zip(firsts, lasts, strict=True) for edge in part]
+    if any(a > b for a, b in zip(firsts, lasts, strict=True)) or any(
+        a + 1 >= b for a, b in zip(edges[1::2], edges[2::2], strict=False)
+    ):
+        raise ValueError("ranges that are not in order")

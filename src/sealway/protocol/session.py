@@ -101,7 +101,7 @@ class Session:
     policy: Policy = DEFAULT_POLICY
     events: list[Event] = field(default_factory=list)
     allowance: Allowance = field(default_factory=Allowance)
-    _forks_told: list[int] = field(default_factory=list)
+    forks_told: list[int] = field(default_factory=list)  # when, in milliseconds since the Unix epoch
 
     # sealing ---------------------------------------------------------------------------------------------------
     def seal(
@@ -393,7 +393,7 @@ class Session:
 
     def _suspect_fork(self, reason: str, now_ms: int) -> None:
         self.clock.due(now_ms)  # a peer that goes on with a copy of its state learns it from the receipt
-        self._forks_told = [at for at in self._forks_told if now_ms - at < HOUR_MS]
-        if len(self._forks_told) < self.policy.fork_events_per_hour:
-            self._forks_told.append(now_ms)
+        self.forks_told = [at for at in self.forks_told if now_ms - at < HOUR_MS]
+        if len(self.forks_told) < self.policy.fork_events_per_hour:
+            self.forks_told.append(now_ms)
             self.events.append(ForkSuspected(self.peer, self.hash, reason))

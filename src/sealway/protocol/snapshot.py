@@ -5,12 +5,18 @@ Invariant: ``restore(snapshot(s), …)`` behaves as ``s`` does, and nothing else
 or a memory has changed a bit is lost state, not one whose numbers run back. The format is private to one state
 directory: it is read only by the version that wrote it, or by a later one through ``VERSION``. It holds keys; where it
 is stored decides who can read the past. The log of sent messages is stored beside it, row by row, and handed in again.
+
+Layout, made to be written and read in microseconds (docs/adr/0017): a head with the counts of what follows; all counts
+and message numbers, 4 bytes each; all times and what else may be longer, 8 bytes each; the lengths of all byte strings,
+2 bytes each; these strings; a CRC-32. The order is that in which ``snapshot`` writes and ``_Reading`` reads.
 """
 
 from __future__ import annotations
 
 import zlib
-from typing import Any
+from itertools import accumulate, islice, pairwise
+from itertools import chain as _joined
+from struct import Struct, error, pack, unpack_from
 
 from sealway.crypto.secret import Secret
 from sealway.errors import Malformed, SealwayError, StateLost
@@ -25,38 +31,134 @@ from sealway.protocol.session import Session, Start
 from sealway.wire import cbor
 from sealway.wire.header import StartHeader
 
-VERSION = 3
+VERSION = 4
 CHECK_BYTES = 4
 """At the end of a snapshot: a CRC-32, against decay. Who can write here has the keys, and needs no changed bits."""
 _LIMIT = 1 << 26
+_HEAD = Struct(">BIII")
+
+# Flags, in the first of the small numbers.
+_INITIATOR, _MY_TURN, _ANNOUNCE, _SILENCE_TOLD, _PEER_FORKED, _MUST_RESEED = 1, 2, 4, 8, 16, 32
+_HAS_SENDING, _HAS_START, _HAS_STOPPED, _HAS_REPORTED = 64, 128, 256, 512
+
+
+class _Writing:
+    """What goes into a snapshot, by kind."""
+
+    __slots__ = ("longs", "shorts", "strings")
+
+    def __init__(self) -> None:
+        self.shorts: list[int] = []
+        self.longs: list[int] = []
+        self.strings: list[bytes] = []
+
+    def ranges(self, numbers: RangeSet) -> None:
+        firsts, lasts = numbers.edges
+        self.shorts.append(len(firsts))
+        if firsts:
+            self.shorts += firsts
+            self.shorts += lasts
+
+    def secrets(self, mapping: dict[int, bytes]) -> None:
+        self.shorts.append(len(mapping))
+        if mapping:
+            self.shorts += mapping
+            self.strings += mapping.values()
+
+    def encode(self) -> bytes:
+        shorts, longs, strings = self.shorts, self.longs, self.strings
+        a, b, c = len(shorts), len(longs), len(strings)
+        fixed = pack(f">{a}I{b}Q{c}H", *shorts, *longs, *map(len, strings))
+        return b"".join((_HEAD.pack(VERSION, a, b, c), fixed, *strings))
+
+
+class _Reading:
+    """The same, read in the same order. LookupError, ValueError or struct.error: it is not a snapshot."""
+
+    __slots__ = ("long", "longs", "short", "shorts", "string", "strings")
+
+    def __init__(self, data: bytes) -> None:
+        version, a, b, c = _HEAD.unpack_from(data)
+        if version != VERSION:
+            raise ValueError(f"a stored session has version {version}; this program reads version {VERSION}")
+        if 4 * a + 8 * b + 2 * c > len(data):
+            raise ValueError("a snapshot that is shorter than it says")
+        fixed = unpack_from(f">{a}I{b}Q{c}H", data, _HEAD.size)
+        self.shorts, self.longs = iter(fixed[:a]), iter(fixed[a : a + b])
+        self.strings = iter(_cut(data, _HEAD.size + 4 * a + 8 * b + 2 * c, fixed[a + b :]))
+        self.short, self.long, self.string = self.shorts.__next__, self.longs.__next__, self.strings.__next__
+
+    def ranges(self) -> RangeSet:
+        count, shorts = self.short(), self.shorts
+        return RangeSet.of_edges(list(islice(shorts, count)), list(islice(shorts, count)))
+
+    def secrets(self) -> dict[int, bytes]:
+        count, string = self.short(), self.string
+        if not count:
+            return {}
+        return {number: string() for number in list(islice(self.shorts, count))}
+
+    def finish(self) -> None:
+        for left in _joined(self.shorts, self.longs, self.strings):
+            raise ValueError(f"a snapshot with more in it than a session: {type(left).__name__}")
+
+
+def _cut(data: bytes, at: int, lengths: tuple[int, ...]) -> list[bytes]:
+    ends = list(accumulate(lengths, initial=at))
+    if ends[-1] != len(data):
+        raise ValueError("a snapshot of another length than it says")
+    return [data[begin:end] for begin, end in pairwise(ends)]
 
 
 def snapshot(session: Session) -> bytes:
     """Return the session's whole state, secrets included."""
-    fields = cbor.encode(
-        [
-            VERSION, session.hash, session.peer, session.initiator, session.root, session.my_turn, session.peer_x,
-            session.kid_in, session.kid_out, session.created_ms, _sending(session.send), _receiving(session.receive),
-            _start(session.start), session.announce_kid, session.stepped_ms, session.since_step, _clock(session.clock),
-            session.heard_ms, session.max_silence_s, session.silence_told, session.failed_opens, session.stopped,
-            session.peer_forked,
-        ]
-    )  # fmt: skip
+    s, out = session, _Writing()
+    out.shorts += (_flags(s), s.since_step, s.failed_opens)
+    out.longs += (s.created_ms, s.stepped_ms, s.heard_ms, 0 if s.max_silence_s is None else s.max_silence_s + 1)
+    out.strings += (s.hash, s.root, s.peer_x, s.kid_in, s.kid_out, s.peer.encode())
+    if s.stopped is not None:
+        out.strings.append(s.stopped.encode())
+    _write_sending(out, s.send)
+    _write_receiving(out, s.receive)
+    if s.start is not None:
+        out.strings.append(_start(s.start))
+    _write_clock(out, s.clock)
+    out.shorts.append(len(s.forks_told))
+    out.longs += s.forks_told
+    fields = out.encode()
     return fields + _check(fields)
 
 
-def restore(data: bytes, log: SentLog, policy: Policy) -> Session:
-    """Return the session of a snapshot, which will reseed before it seals.
+def restore(data: bytes, log: SentLog, policy: Policy, *, reopened: bool = True) -> Session:
+    """Return the session of a snapshot.
+
+    Args:
+        reopened: the state was opened since this was written, so that the session reseeds before it seals. False only
+        for what this process has written itself.
 
     Raises:
         StateLost: the bytes are damaged or of an unknown version.
     """
     try:
-        session = _session(cbor.decode(_checked(data), limit=_LIMIT, depth=12), log, policy)
-    except (SealwayError, ValueError, TypeError, LookupError) as damage:
-        raise StateLost("a stored session is damaged", hint="restore nothing over it; begin a new session") from damage
-    session.resume()
+        session = _session(_Reading(_checked(data)), log, policy)
+    except (SealwayError, ValueError, TypeError, LookupError, StopIteration, RuntimeError, error) as damage:
+        raise _damaged() from damage
+    if reopened:
+        session.resume()
     return session
+
+
+def refuse_damaged(data: bytes) -> None:
+    """Look whether a snapshot is whole and of this version, without making a session of it. Raises StateLost."""
+    if data[:1] != _VERSION_BYTE or _check(data[:-CHECK_BYTES]) != data[-CHECK_BYTES:]:
+        raise _damaged()
+
+
+_VERSION_BYTE = bytes((VERSION,))
+
+
+def _damaged() -> StateLost:
+    return StateLost("a stored session is damaged", hint="restore nothing over it; begin a new session")
 
 
 def _check(fields: bytes) -> bytes:
@@ -70,97 +172,145 @@ def _checked(data: bytes) -> bytes:
     return fields
 
 
-def _session(fields: list[Any], log: SentLog, policy: Policy) -> Session:
-    version, digest, peer, initiator, root, my_turn, peer_x, kid_in, kid_out, created, *rest = fields
-    if version != VERSION:
-        raise StateLost(f"a stored session has version {version}; this program reads version {VERSION}")
-    send, receive, start, announce, stepped, since, clock, heard, silence, told, failed, stopped, forked = rest
+def _flags(s: Session) -> int:
+    """The branches are cheaper than arithmetic on booleans, and most are not taken."""
+    flags = 0
+    if s.initiator:
+        flags |= _INITIATOR
+    if s.my_turn:
+        flags |= _MY_TURN
+    if s.announce_kid:
+        flags |= _ANNOUNCE
+    if s.silence_told:
+        flags |= _SILENCE_TOLD
+    if s.peer_forked:
+        flags |= _PEER_FORKED
+    return flags | _presences(s)
+
+
+def _presences(s: Session) -> int:
+    flags = 0
+    if s.send.must_reseed:
+        flags |= _MUST_RESEED
+    if s.send.epoch is not None:
+        flags |= _HAS_SENDING
+    if s.start is not None:
+        flags |= _HAS_START
+    if s.stopped is not None:
+        flags |= _HAS_STOPPED
+    if s.receive.reported is not None:
+        flags |= _HAS_REPORTED
+    return flags
+
+
+def _session(data: _Reading, log: SentLog, policy: Policy) -> Session:
+    short, long, string = data.short, data.long, data.string
+    flags, since_step, failed_opens = short(), short(), short()
+    created, stepped, heard, silence = long(), long(), long(), long()
+    digest, root, peer_x, kid_in, kid_out, peer = string(), string(), string(), string(), string(), string().decode()
+    stopped = string().decode() if flags & _HAS_STOPPED else None
+    send, receive = _to_sending(data, flags), _to_receiving(data, flags)
+    start = _to_start(string()) if flags & _HAS_START else None
+    clock = _to_clock(data)
+    forks_told = [long() for _ in range(short())]
+    data.finish()
     return Session(
-        digest, peer, initiator, root, my_turn, peer_x, kid_in, kid_out, created,
-        _to_sending(send), _to_receiving(receive), log, _to_start(start), announce, stepped, since,
-        _to_clock(clock), heard, silence, told, failed, stopped, forked, policy,
+        digest, peer, flags & _INITIATOR != 0, root, flags & _MY_TURN != 0, peer_x, kid_in, kid_out, created,
+        send, receive, log, start, flags & _ANNOUNCE != 0, stepped, since_step, clock, heard,
+        silence - 1 if silence else None, flags & _SILENCE_TOLD != 0, failed_opens, stopped,
+        flags & _PEER_FORKED != 0, policy, forks_told=forks_told,
     )  # fmt: skip
 
 
-def _sending(send: Sending) -> list[Any]:
+def _write_sending(out: _Writing, send: Sending) -> None:
     e = send.epoch
-    epoch = None
     if e is not None:
-        epoch = [e.x, e.x_secret.reveal(), e.first, e.reseed_root, e.chain, e.chain_first, e.j, e.salt]
-    sets = [_ranges(send.acked), _ranges(send.unkept), _ranges(send.void)]
-    # -1 stands for "none yet" and would be a negative integer; shifted by one it is not.
-    return [epoch, send.next_number, send.must_reseed, *sets, send.highest_acked + 1, send.highest_acked_in + 1]
+        out.strings += (e.x, e.x_secret.reveal(), e.reseed_root, e.chain, e.salt)
+        out.shorts += (e.first, e.chain_first, e.j)
+    # -1 stands for "none yet"; shifted by one it is no negative number.
+    out.longs += (send.next_number, send.highest_acked + 1, send.highest_acked_in + 1)
+    out.ranges(send.acked)
+    out.ranges(send.unkept)
+    out.ranges(send.void)
 
 
-def _to_sending(fields: list[Any]) -> Sending:
-    epoch, number, must_reseed, acked, unkept, void, highest, highest_in = fields
-    if epoch is not None:
-        x, secret, *others = epoch
-        epoch = SendingEpoch(x, Secret(secret), *others)
-    sets = (_to_ranges(acked), _to_ranges(unkept), _to_ranges(void))
-    return Sending(epoch, number, must_reseed, *sets, highest - 1, highest_in - 1)
+def _to_sending(data: _Reading, flags: int) -> Sending:
+    short, long, string, epoch = data.short, data.long, data.string, None
+    if flags & _HAS_SENDING:
+        x, secret, root, chain, salt = string(), Secret(string()), string(), string(), string()
+        first, chain_first, j = short(), short(), short()
+        epoch = SendingEpoch(x, secret, first, root, chain, chain_first, j, salt)
+    number, highest, highest_in = long(), long() - 1, long() - 1
+    sets = data.ranges(), data.ranges(), data.ranges()
+    return Sending(epoch, number, flags & _MUST_RESEED != 0, *sets, highest, highest_in)
 
 
-def _receiving(receive: Receiving) -> list[Any]:
-    epochs = [_epoch(e) for e in receive.epochs]
-    reported = list(receive.reported) if receive.reported is not None else None
-    sets = [_ranges(receive.closed), _ranges(receive.gone), _ranges(receive.void)]
-    return [epochs, *sets, _pairs(receive.marks), reported]
+def _write_receiving(out: _Writing, receive: Receiving) -> None:
+    out.shorts.append(len(receive.epochs))
+    for epoch in receive.epochs:
+        _write_epoch(out, epoch)
+    out.ranges(receive.closed)
+    out.ranges(receive.gone)
+    out.ranges(receive.void)
+    out.secrets(receive.marks)
+    if receive.reported is not None:
+        number, tag = receive.reported
+        out.shorts.append(number)
+        out.strings.append(tag)
 
 
-def _to_receiving(fields: list[Any]) -> Receiving:
-    epochs, closed, gone, void, marks, reported = fields
-    told = (reported[0], reported[1]) if reported is not None else None
-    sets = (_to_ranges(closed), _to_ranges(gone), _to_ranges(void))
-    return Receiving([_to_epoch(e) for e in epochs], *sets, _to_pairs(marks), told)
+def _to_receiving(data: _Reading, flags: int) -> Receiving:
+    epochs = [_to_epoch(data) for _ in range(data.short())]
+    sets, marks = (data.ranges(), data.ranges(), data.ranges()), data.secrets()
+    reported = (data.short(), data.string()) if flags & _HAS_REPORTED else None
+    return Receiving(epochs, *sets, marks, reported)
 
 
-def _epoch(e: Epoch) -> list[Any]:
-    chains = [[c.first, c.j, c.salt, c.next, c.key, _pairs(c.skipped)] for c in e.chains]
-    return [e.x, e.first, e.reseed_root, e.next_j, chains, _pairs(e.skipped_roots), e.superseded_ms]
+def _write_epoch(out: _Writing, e: Epoch) -> None:
+    out.strings += (e.x, e.reseed_root)
+    out.longs.append(0 if e.superseded_ms is None else e.superseded_ms + 1)
+    out.shorts += (e.first, e.next_j, len(e.chains))
+    for c in e.chains:
+        # The next number may be one more than fits into 4 bytes; its distance from the first always does.
+        out.shorts += (c.first, c.j, c.next - c.first)
+        out.strings += (c.salt, b"" if c.key is None else c.key)
+        out.secrets(c.skipped)
+    out.secrets(e.skipped_roots)
 
 
-def _to_epoch(fields: list[Any]) -> Epoch:
-    x, first, root, next_j, chains, roots, superseded = fields
-    restored = [Chain(s, j, salt, n, key, _to_pairs(skipped)) for s, j, salt, n, key, skipped in chains]
-    return Epoch(x, first, root, next_j, restored, _to_pairs(roots), superseded)
+def _to_epoch(data: _Reading) -> Epoch:
+    x, root, superseded = data.string(), data.string(), data.long()
+    first, next_j, count = data.short(), data.short(), data.short()
+    chains = [_to_chain(data) for _ in range(count)]
+    return Epoch(x, first, root, next_j, chains, data.secrets(), superseded - 1 if superseded else None)
 
 
-def _start(start: Start | None) -> list[Any] | None:
-    if start is None:
-        return None
-    return [start.header.to_value(), start.signature, start.newest_session, start.forked_session]
+def _to_chain(data: _Reading) -> Chain:
+    first, j, distance = data.short(), data.short(), data.short()
+    salt, key = data.string(), data.string()
+    return Chain(first, j, salt, first + distance, key or None, data.secrets())
 
 
-def _to_start(fields: list[Any] | None) -> Start | None:
-    if fields is None:
-        return None
-    header, signature, newest, forked = fields
+def _start(start: Start) -> bytes:
+    return cbor.encode([start.header.to_value(), start.signature, start.newest_session, start.forked_session])
+
+
+def _to_start(encoded: bytes) -> Start:
+    header, signature, newest, forked = cbor.decode(encoded, limit=_LIMIT)
     return Start(StartHeader.from_value(header), signature, newest, forked)
 
 
-def _clock(clock: ReceiptClock) -> list[Any]:
-    listed = [[first, last, since + 1] for (first, last), since in clock.listed.items()]
-    return [clock.due_ms, clock.waiting, clock.quiet, clock.waiting_ms, clock.sent_ms, listed]
+def _write_clock(out: _Writing, clock: ReceiptClock) -> None:
+    due = 0 if clock.due_ms is None else clock.due_ms + 1
+    out.longs += (due, clock.waiting_ms, clock.sent_ms)
+    out.shorts += (clock.waiting, clock.quiet, len(clock.listed))
+    for (first, last), since in clock.listed.items():
+        out.shorts += (first, last)
+        out.longs.append(since + 1)
 
 
-def _to_clock(fields: list[Any]) -> ReceiptClock:
-    due, waiting, quiet, waiting_ms, sent, listed = fields
-    since = {(first, last): at - 1 for first, last, at in listed}
-    return ReceiptClock(due, waiting, quiet, waiting_ms, sent, since)
-
-
-def _ranges(numbers: RangeSet) -> list[int]:
-    return [edge for part in numbers for edge in part]
-
-
-def _to_ranges(edges: list[int]) -> RangeSet:
-    return RangeSet(zip(edges[::2], edges[1::2], strict=True))
-
-
-def _pairs(mapping: dict[int, bytes]) -> list[Any]:
-    return [part for pair in mapping.items() for part in pair]
-
-
-def _to_pairs(flat: list[Any]) -> dict[int, bytes]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
+def _to_clock(data: _Reading) -> ReceiptClock:
+    short, long = data.short, data.long
+    due, waiting_ms, sent_ms, waiting, quiet, count = long(), long(), long(), short(), short(), short()
+    listed = {(short(), short()): long() - 1 for _ in range(count)}
+    return ReceiptClock(due - 1 if due else None, waiting, quiet, waiting_ms, sent_ms, listed)
