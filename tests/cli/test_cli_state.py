@@ -65,8 +65,7 @@ async def test_repair_of_a_damaged_session(
     assert run(["state", "check", "--state", meter]) == 5
     shown = capsys.readouterr().out
     assert (
-        f"with {OPS}, damaged: a stored session is damaged" in shown
-        and f"sealway state repair --state {meter}" in shown
+        f"with {OPS}, damaged: a stored secret is damaged" in shown and f"sealway state repair --state {meter}" in shown
     )
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))  # not a terminal
     assert run(["state", "repair", "--state", meter]) == 2

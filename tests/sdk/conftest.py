@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from sealway.sdk import endpoint
 from sealway.sdk.journal import Journal
-from sealway.sdk.schema import SCRIPTS
-from sealway.storage.store import Store
+from sealway.sdk.schema import SCRIPTS, WRAPPED
+from sealway.storage.store import Store, connect
+from sealway.vault.vault import open_vault
 from tests.sdk.small_town import SmallTown, found
 from tests.system.world import World
 
@@ -24,8 +27,10 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def journal(store: Store) -> Journal:
-    return Journal(store)
+def journal(store: Store, tmp_path: Path) -> Journal:
+    with closing(connect(tmp_path / "state.sqlite")) as connection:
+        vault = open_vault(tmp_path, connection, WRAPPED, os.urandom)
+    return Journal(store, vault, lambda: 0)
 
 
 @pytest.fixture

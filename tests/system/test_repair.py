@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,8 @@ from sealway.protocol.sentlog import SentLog
 from sealway.protocol.snapshot import restore
 from sealway.sdk.examination import Condition, Findings, examine, looked_at
 from sealway.sdk.repair import Plan, opened, repair
-from sealway.sdk.schema import DATABASE
+from sealway.sdk.schema import DATABASE, SESSION
+from sealway.vault.vault import read_vault
 from tests.system.test_copied_state import acknowledged, back_up, send
 from tests.system.test_starts import Gate
 from tests.system.world import World, counters, ready, until
@@ -28,14 +31,14 @@ NOW_MS = 1_800_000_000_000
 
 
 def look(directory: Path, credential: Any = None) -> Findings:
-    with looked_at(directory) as connection:
-        return examine(connection, credential)
+    with looked_at(directory) as state:
+        return examine(state, credential)
 
 
 def mend(directory: Path, *, restored: bool = False) -> Plan:
-    with opened(directory) as connection:
-        plan = Plan.of(examine(connection), restored=restored)
-        repair(connection, plan, NOW_MS)
+    with opened(directory) as state:
+        plan = Plan.of(examine(state), restored=restored)
+        repair(state, plan, NOW_MS)
     return plan
 
 
@@ -48,6 +51,12 @@ def change(directory: Path, *statements: str) -> None:
 def rows(directory: Path, question: str) -> list[Any]:
     with closing(sqlite3.connect(directory / DATABASE)) as connection:
         return connection.execute(question).fetchall()
+
+
+def stored_session(directory: Path) -> bytes:
+    with closing(sqlite3.connect(directory / DATABASE)) as connection:
+        slot, state = connection.execute("SELECT slot, state FROM sessions").fetchone()
+        return read_vault(directory, connection, os.urandom).unwrap(slot, SESSION, state)
 
 
 async def talk(world: World, gate: Gate) -> None:
@@ -161,7 +170,7 @@ async def test_a_session_that_was_stopped_and_not_left(fast: World, forked: bool
         (held,) = meter.endpoint.sessions.all()
         meter.endpoint.mover.look = _nothing  # type: ignore[method-assign]
         held.session.stopped, held.session.peer_forked = "for the test", forked
-        meter.endpoint.journal.touch(held.session)
+        meter.endpoint.journal.touch(held.session, held.slot)
     found = look(fast.path / "meter")
     assert found.needs_repair and found.counted()[Condition.FORKED if forked else Condition.STOPPED] == 1
     plan = mend(fast.path / "meter")
@@ -259,13 +268,14 @@ async def test_a_repair_is_done_whole_or_not_at_all(fast: World) -> None:
     gate = Gate()
     await talk(fast, gate)
     change(fast.path / "meter", DAMAGES["no snapshot"], "UPDATE certificates SET chain = x'00'")
-    with opened(fast.path / "meter") as connection:
+    with opened(fast.path / "meter") as state:
+        connection = state.connection
         before = list(connection.iterdump())
-        plan = Plan.of(examine(connection), restored=True)
+        plan = Plan.of(examine(state), restored=True)
         failures = 0
         while True:
             try:
-                repair(_Failing(connection, failures), plan, NOW_MS)  # type: ignore[arg-type]
+                repair(replace(state, connection=_Failing(connection, failures)), plan, NOW_MS)  # type: ignore[arg-type]
             except sqlite3.OperationalError:
                 failures += 1
                 assert list(connection.iterdump()) == before
@@ -292,25 +302,30 @@ class _Failing:
         self._left -= 1
         return self._connection.execute(sql, parameters)
 
+    def executemany(self, sql: str, rows: Any) -> Any:
+        for row in rows:
+            self.execute(sql, row)
+
 
 async def test_nothing_is_touched_where_nothing_is_wrong(fast: World) -> None:
     await talk(fast, Gate())
-    with opened(fast.path / "meter") as connection:
+    with opened(fast.path / "meter") as opened_state:
+        connection = opened_state.connection
         before = list(connection.iterdump())
-        plan = Plan.of(examine(connection))
+        plan = Plan.of(examine(opened_state))
         assert plan.is_empty
-        repair(connection, plan, NOW_MS)
+        repair(opened_state, plan, NOW_MS)
         assert list(connection.iterdump()) == before
 
 
 async def test_what_is_set_aside_holds_no_key(fast: World) -> None:
     await talk(fast, Gate())
-    (state,) = rows(fast.path / "meter", "SELECT state FROM sessions")[0]
+    state = stored_session(fast.path / "meter")
     change(fast.path / "meter", "UPDATE sessions SET state = substr(state, 2)")
     mend(fast.path / "meter")
     kept = rows(fast.path / "meter", "SELECT * FROM set_aside")
     assert len(kept) == 1 and not any(isinstance(value, bytes) for value in kept[0])
-    (stub,) = rows(fast.path / "meter", "SELECT state FROM sessions")[0]
+    stub = stored_session(fast.path / "meter")
     session = restore(state, SentLog(), DEFAULT_POLICY)
     sending, receiving = session.send.epoch, session.receive.epochs[-1]
     assert sending is not None

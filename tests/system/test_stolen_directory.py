@@ -9,6 +9,7 @@ from typing import Any
 from sealway.sdk.role import Role
 from tests.e2e.memory import forms
 from tests.system.world import World, ready, until
+from tests.vault.thief import stored_secrets
 
 
 def scalar_of(key: Any) -> bytes:
@@ -34,6 +35,8 @@ async def test_a_directory_has_neither_the_certificate_key_nor_the_agreement_key
         await until(lambda: b"first" in fast.got)
         for role, label in ((meter, "meter"), (ops, "ops")):
             member, directory = fast.members[label], fast.path / label
-            assert any(in_files(directory, prekey) for prekey in prekeys_of(role)), "the search finds what is there"
-            assert not in_files(directory, scalar_of(member.signer))
-            assert not in_files(directory, scalar_of(member.agreer))
+            assert set(prekeys_of(role)) <= set(stored_secrets(directory)), "the search finds what is there"
+            assert not any(in_files(directory, prekey) for prekey in prekeys_of(role)), "only wrapped"
+            for key in (scalar_of(member.signer), scalar_of(member.agreer)):
+                assert not in_files(directory, key)
+                assert not any(key in secret for secret in stored_secrets(directory))

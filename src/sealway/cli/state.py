@@ -31,8 +31,8 @@ def check(state: State, as_json: AsJson = False) -> int:
     from sealway.sdk.examination import examine, looked_at
 
     options.demand_directory(state)
-    with looked_at(state) as connection:
-        findings = examine(connection, _certificate(state))
+    with looked_at(state) as stored:
+        findings = examine(stored, _certificate(state))
     if as_json:
         show_json(_described(findings))
     else:
@@ -55,8 +55,8 @@ def repair_command(
     from sealway.sdk.repair import Plan, opened, repair
 
     options.demand_directory(state)
-    with opened(state) as connection:
-        plan = Plan.of(examine(connection, _certificate(state)), restored=restored)
+    with opened(state) as stored:
+        plan = Plan.of(examine(stored, _certificate(state)), restored=restored)
         if plan.is_empty:
             say("nothing to repair")
             return
@@ -64,7 +64,7 @@ def repair_command(
             say(line)
         if not yes:
             _ask()
-        repair(connection, plan, time.time_ns() // 1_000_000)
+        repair(stored, plan, time.time_ns() // 1_000_000)
     say("repaired; other sessions begin when it runs and reaches its hub")
 
 

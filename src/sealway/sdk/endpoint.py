@@ -43,15 +43,14 @@ from sealway.sdk.kidpool import KidPool
 from sealway.sdk.links import Links
 from sealway.sdk.member import Member
 from sealway.sdk.mover import Mover
+from sealway.sdk.opening import open_state
 from sealway.sdk.outbox import Key, Outbox
 from sealway.sdk.prekeystore import PrekeyStore
 from sealway.sdk.publisher import Publisher
-from sealway.sdk.schema import DATABASE, SCRIPTS
 from sealway.sdk.sessions import Leaving, Sessions
 from sealway.sdk.upkeep import Upkeep
 from sealway.storage.closing import to_the_end
 from sealway.storage.directory import DirectoryLock
-from sealway.storage.store import Store
 from sealway.transports.ports import Carrier, Collected, Deposit
 from sealway.wire.address import Name
 from sealway.wire.header import Claims
@@ -92,7 +91,7 @@ class Endpoint:
         self._lock = DirectoryLock(directory, "endpoint")
         with contextlib.ExitStack() as opened:
             opened.callback(self._lock.release)
-            self.store = Store(directory / DATABASE, SCRIPTS, "endpoint")
+            self.store, self._vault = open_state(directory, random)
             opened.callback(self.store.close)
             self._assemble(consents, random, policy, max_silence)
             self.store.read_now(self._load)
@@ -103,7 +102,7 @@ class Endpoint:
     ) -> None:  # fmt: skip
         kids, member, carrier, clock = KidPool(), self.member, self.carrier, self.clock
         silence = max(1, int(max_silence.total_seconds())) if max_silence is not None else None
-        self.journal = Journal(self.store)
+        self.journal = Journal(self.store, self._vault, lambda: clock.uptime().ms)
         self.evidence = Evidence()
         self.outbox = Outbox(policy)
         self.sessions = Sessions(self.journal, kids, policy)

@@ -133,7 +133,7 @@ class Engine:
         moved = (identity.session, identity.number) if identity is not None else (None, None)
         kept = (content, sealed.envelope) if sealed.kept else (None, None)
         self.journal.note(_SENT, *row, *moved, *kept)
-        self.journal.touch(session)
+        self.journal.touch(session, held.slot)
         self._offer(held, sealed)
         return identity or FirstIdentity(session.hash, sealed.number), sealed.envelope
 
@@ -184,7 +184,7 @@ class Engine:
             self.sessions.leave(held, lost=True)
             raise
         finally:
-            self.journal.touch(session)  # what it counts when it refuses is durable too
+            self.journal.touch(session, held.slot)  # what it counts when it refuses is durable too
             if session.stopped is not None:
                 self.sessions.leave(held)
             self._drain_events(held)
@@ -281,7 +281,7 @@ class Engine:
                 "UPDATE sent SET envelope = NULL, message = NULL WHERE session = ? AND number = ?", session.hash, number
             )
             session.send.give_up(number, number, tell=True)
-            self.journal.touch(session)
+            self.journal.touch(session, origin.slot)
 
     # events ----------------------------------------------------------------------------------------------------
     def look(self, now_ms: int) -> None:

@@ -6,6 +6,7 @@ Invariant: nothing is written here, and no key and no content leaves it.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,16 +24,17 @@ from sealway.identity.credentials import Credential
 from sealway.protocol.policy import DEFAULT_POLICY
 from sealway.protocol.session import Session
 from sealway.protocol.snapshot import restore
-from sealway.sdk.schema import DATABASE, SCRIPTS
+from sealway.sdk.schema import DATABASE, FILE, ONE_TIME, SCRIPTS, SESSION, SIGNED_PREKEY
 from sealway.sdk.sessions import Leaving, stored_log
 from sealway.storage.directory import demand_free
 from sealway.storage.store import connect_readonly
+from sealway.vault.vault import Vault, read_vault
 from sealway.wire import cbor
 from sealway.wire.address import Name
 from sealway.wire.bundle import SignedBundle
 from sealway.wire.carriage import CertChain
 from sealway.wire.cose import X5t
-from sealway.wire.message import Message
+from sealway.wire.message import FileKey, Message
 
 _UNREADABLE: Final = (
     PeerMisbehaved,
@@ -48,7 +50,9 @@ _MOST_COMPLAINTS: Final = 20
 _LIMIT: Final = 1 << 24
 _RESTORE_HINT: Final = "restore it from a backup and run sealway state repair --restored, or begin anew"
 
-_SESSIONS = "SELECT hash, peer, kid, mailbox, created, state, resumed, leaving FROM sessions WHERE state IS NOT NULL"
+_SESSIONS = (
+    "SELECT hash, peer, kid, mailbox, created, slot, state, resumed, leaving FROM sessions WHERE state IS NOT NULL"
+)
 IS_RECORD: Final = (
     "typeof(number) = 'integer' AND number >= 0 AND typeof(tag) = 'blob' AND typeof(boot) = 'blob'"
     " AND typeof(uptime) = 'integer' AND typeof(sealed) = 'integer'"
@@ -81,6 +85,7 @@ class SessionRow(NamedTuple):
     kid: Any
     mailbox: Any
     created: Any
+    slot: Any
     state: Any
     resumed: Any
     leaving: Any
@@ -118,7 +123,8 @@ _ENDED: Final = (Condition.STOPPED, Condition.FORKED, Condition.LOST)
 class DamagedRow(NamedTuple):
     """A row besides a session that cannot be read.
 
-    Fields: ``what`` bundle, window or certificate; ``table``; its ``key`` by column; ``peer``; ``size`` in bytes.
+    Fields: ``what`` bundle, window, certificate or file key; ``table``; its ``key`` by column; ``peer``; ``size`` in
+    bytes.
     """
 
     what: str
@@ -165,8 +171,20 @@ class Findings:
         return Counter(found.condition for found in self.sessions)
 
 
+@dataclass(frozen=True, slots=True)
+class StoredState:
+    """The database of a state directory that nobody uses meanwhile."""
+
+    directory: Path
+    connection: sqlite3.Connection
+
+    def vault(self) -> Vault:
+        """Return what unwraps its secrets; what cannot be unwrapped any more counts as damaged."""
+        return read_vault(self.directory, self.connection, os.urandom, leniently=True)
+
+
 @contextmanager
-def looked_at(directory: Path) -> Iterator[sqlite3.Connection]:
+def looked_at(directory: Path) -> Iterator[StoredState]:
     """Open a state to look at it.
 
     Raises:
@@ -178,7 +196,7 @@ def looked_at(directory: Path) -> Iterator[sqlite3.Connection]:
     demand_state(directory)
     with as_lost(directory), closing(connect_readonly(directory / DATABASE)) as connection:
         connection.execute("BEGIN")
-        yield connection
+        yield StoredState(directory, connection)
 
 
 def demand_state(directory: Path) -> None:
@@ -196,7 +214,7 @@ def as_lost(directory: Path) -> Iterator[None]:
         raise StateLost(f"cannot read {directory / DATABASE}: {error}", hint=_RESTORE_HINT) from None
 
 
-def examine(connection: sqlite3.Connection, credential: Credential | None = None) -> Findings:
+def examine(state: StoredState, credential: Credential | None = None) -> Findings:
     """Return what a state holds.
 
     Args:
@@ -207,19 +225,21 @@ def examine(connection: sqlite3.Connection, credential: Credential | None = None
         StateLost: a newer version wrote it.
         sqlite3.Error: it cannot be read.
     """
+    connection = state.connection
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(SCRIPTS):
         raise StateLost("the state was written by a newer version", hint="run the newer version")
     checked = [str(line) for (line,) in connection.execute(f"PRAGMA integrity_check({_MOST_COMPLAINTS})")]
     if checked != ["ok"]:
         return Findings(file=tuple(checked))
-    bundles = list(_bundles(connection, credential))
+    vault = state.vault()
+    bundles = list(_bundles(connection, vault, credential))
     damaged = [row for row in bundles if row is not None]
     (has_set_aside,) = connection.execute(_HAS_SET_ASIDE).fetchone()
     return Findings(
         (),
-        tuple(_sessions(connection)),
-        (*damaged, *_windows(connection), *_certificates(connection)),
+        tuple(_sessions(connection, vault)),
+        (*damaged, *_windows(connection), *_certificates(connection), *_file_keys(connection, vault)),
         len(bundles) - len(damaged),
         bool(bundles) and bundles[-1] is not None,
         connection.execute(_UNHANDLED).fetchone()[0],
@@ -228,22 +248,22 @@ def examine(connection: sqlite3.Connection, credential: Credential | None = None
 
 
 # sessions ------------------------------------------------------------------------------------------------------------
-def _sessions(connection: sqlite3.Connection) -> Iterator[SessionFinding]:
+def _sessions(connection: sqlite3.Connection, vault: Vault) -> Iterator[SessionFinding]:
     waiting: dict[Any, list[tuple[Any, bool]]] = {}
     for digest, number, content, is_record in connection.execute(_WAITING):
         waiting.setdefault(digest, []).append((number, bool(is_record) and _trouble(Message.decode, content) is None))
     odd = {digest for (digest,) in connection.execute(_ODD)}
     for row in map(SessionRow._make, connection.execute(_SESSIONS).fetchall()):
-        yield _examined(connection, row, waiting.get(row.hash, []), odd=row.hash in odd)
+        yield _examined(connection, vault, row, waiting.get(row.hash, []), odd=row.hash in odd)
 
 
 def _examined(
-    connection: sqlite3.Connection, row: SessionRow, waiting: list[tuple[Any, bool]], *, odd: bool
+    connection: sqlite3.Connection, vault: Vault, row: SessionRow, waiting: list[tuple[Any, bool]], *, odd: bool
 ) -> SessionFinding:
     names_peer = _trouble(_check_address, row) is None
     numbers, unreadable = tuple(n for n, _ in waiting), tuple(n for n, whole in waiting if not whole)
     try:
-        session = _read(connection, row, odd=odd)
+        session = _read(connection, vault, row, odd=odd)
     except _UNREADABLE as damage:
         why = _said(damage)
         return SessionFinding(row, Condition.DAMAGED, why, numbers, unreadable, names_peer, is_left=False)
@@ -252,13 +272,13 @@ def _examined(
     return SessionFinding(row, condition, why, numbers, unreadable, names_peer, leaving is not Leaving.NO)
 
 
-def _read(connection: sqlite3.Connection, row: SessionRow, *, odd: bool) -> Session:
+def _read(connection: sqlite3.Connection, vault: Vault, row: SessionRow, *, odd: bool) -> Session:
     """Return a session as an endpoint would load it. Raises one of ``_UNREADABLE``."""
     if odd:
         raise StateLost("what is stored of the messages sealed in it is damaged")
     Leaving(row.leaving)
     _check_address(row)
-    session = restore(row.state, stored_log(connection, row.hash), DEFAULT_POLICY)
+    session = restore(vault.unwrap(row.slot, SESSION, row.state), stored_log(connection, row.hash), DEFAULT_POLICY)
     if (session.hash, session.peer, session.kid_in) != (row.hash, row.peer, row.kid):
         raise StateLost("a stored session is not the one that its row names")
     return session
@@ -281,12 +301,14 @@ def _condition(session: Session, leaving: Leaving) -> Condition:
 
 
 # other rows that an endpoint reads when it starts -------------------------------------------------------------------
-def _bundles(connection: sqlite3.Connection, credential: Credential | None) -> Iterator[DamagedRow | None]:
+def _bundles(
+    connection: sqlite3.Connection, vault: Vault, credential: Credential | None
+) -> Iterator[DamagedRow | None]:  # fmt: skip
     """Yield, in their order, None for each own bundle that can be read and what is wrong with the others."""
-    rows = connection.execute("SELECT id, encoded, signed_prekey, issued FROM prekeys ORDER BY sequence").fetchall()
-    for bundle_id, encoded, prekey, issued in rows:
-        scalars = connection.execute("SELECT scalar FROM one_time WHERE bundle = ?", (bundle_id,)).fetchall()
-        stored = _StoredBundle(encoded, prekey, issued, [scalar for (scalar,) in scalars], credential)
+    rows = connection.execute("SELECT id, encoded, slot, signed_prekey, issued FROM prekeys ORDER BY sequence")
+    for bundle_id, encoded, slot, prekey, issued in rows.fetchall():
+        scalars = connection.execute("SELECT slot, scalar FROM one_time WHERE bundle = ?", (bundle_id,)).fetchall()
+        stored = _StoredBundle(vault, encoded, (slot, prekey), issued, scalars, credential)
         why = _trouble(_check_bundle, stored)
         if why is None:
             yield None
@@ -295,19 +317,21 @@ def _bundles(connection: sqlite3.Connection, credential: Credential | None) -> I
 
 
 class _StoredBundle(NamedTuple):
+    vault: Vault
     encoded: Any
-    signed_prekey: Any
+    signed_prekey: tuple[Any, Any]
     issued: Any
-    one_time: list[Any]
+    one_time: list[tuple[Any, Any]]
     credential: Credential | None
 
 
 def _check_bundle(stored: _StoredBundle) -> None:
     bundle, credential = SignedBundle.decode(stored.encoded), stored.credential
-    if public_x(Secret(stored.signed_prekey)) != bundle.claims.signed_prekey:
+    slot, prekey = stored.signed_prekey
+    if public_x(Secret(stored.vault.unwrap(slot, SIGNED_PREKEY, prekey))) != bundle.claims.signed_prekey:
         raise ValueError("the private half of a signed prekey is not the one of its bundle")
-    for scalar in stored.one_time:
-        public_x(Secret(scalar))
+    for slot, scalar in stored.one_time:
+        public_x(Secret(stored.vault.unwrap(slot, ONE_TIME, scalar)))
     if credential is not None and bundle.sign1.key_ref == X5t(credential.x5t):  # others are passed over at start
         verify_bundle(stored.encoded, credential, stored.issued)
 
@@ -330,6 +354,13 @@ def _certificates(connection: sqlite3.Connection) -> Iterator[DamagedRow]:
         why = _trouble(CertChain.decode, chain)
         if why is not None:
             yield DamagedRow("certificate", "certificates", (("x5t", x5t),), "", why, _size(chain))
+
+
+def _file_keys(connection: sqlite3.Connection, vault: Vault) -> Iterator[DamagedRow]:
+    for row, peer, slot, wrapped in connection.execute("SELECT id, peer, slot, key FROM files").fetchall():
+        why = _trouble(lambda stored: FileKey.decode(vault.unwrap(stored[0], FILE, stored[1])), (slot, wrapped))
+        if why is not None:
+            yield DamagedRow("file key", "files", (("id", row),), str(peer), why, _size(wrapped))
 
 
 def _trouble(check: Callable[[Any], object], value: Any) -> str | None:

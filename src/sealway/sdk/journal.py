@@ -4,6 +4,8 @@
 Invariant: all that is noted between two awaits lies in one transaction; a session is written with the state that it
 has when its group is written, never earlier than a change that was noted with it. If a group cannot be written the
 journal is broken for good: the state in memory is ahead of the disk, and the process has to open the directory anew.
+What a group replaces or deletes is unreadable at the latest when a period has ended: after 5 seconds, 1 000 messages,
+or at the close.
 """
 
 from __future__ import annotations
@@ -11,12 +13,19 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from sealway.errors import Closed, SealwayError, StateLost
 from sealway.protocol.session import Session
 from sealway.protocol.snapshot import snapshot
+from sealway.sdk.schema import SESSION
 from sealway.storage.store import Store
+from sealway.vault.vault import Ending, Vault
+
+PERIOD_MS: Final = 3_000
+"""Whoever writes or looks this long after a period began ends it; an endpoint looks once a second (``tick``)."""
+PERIOD_MESSAGES: Final = 1_000
+"""At most, except that a group is written whole."""
 
 Statements = tuple[str, list[tuple[Any, ...]]]
 """One statement, and the parameters of each time that it is executed, in a row."""
@@ -26,12 +35,23 @@ _COUNT = "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET va
 
 
 class Journal:
-    """Gathers statements and dirty sessions; ``commit`` waits until all noted so far is on the disk."""
+    """Gathers statements and dirty sessions; ``commit`` waits until all noted so far is on the disk.
 
-    def __init__(self, store: Store) -> None:
+    Args:
+        vault: wraps what is secret. Who wraps something notes the statement that holds it before the next await.
+        steady_ms: milliseconds of a clock that only goes forward.
+    """
+
+    def __init__(self, store: Store, vault: Vault, steady_ms: Callable[[], int]) -> None:
+        self.vault = vault
         self._store = store
+        self._steady_ms = steady_ms
         self._statements: list[Statements] = []
-        self._dirty: dict[bytes, Session] = {}
+        self._dirty: dict[bytes, tuple[Session, int]] = {}
+        self._ended_ms = steady_ms()
+        self._messages = 0
+        self._touched = 0
+        self._is_closing = False
         self._counts: dict[str, int] = {}
         self._after: list[Callable[[], None]] = []
         self._group: asyncio.Future[None] | None = None
@@ -44,9 +64,14 @@ class Journal:
             self._statements.append((sql, []))
         self._statements[-1][1].append(parameters)
 
-    def touch(self, session: Session) -> None:
-        """Write the session's snapshot with the present group."""
-        self._dirty[session.hash] = session
+    def touch(self, session: Session, slot: int) -> None:
+        """Write the session's snapshot, which has this slot of the vault, with the present group."""
+        self._dirty[session.hash] = session, slot
+        self._touched += 1
+
+    def leave_out(self, session: Session) -> None:
+        """Write no snapshot of a session any more that is closed with the present group."""
+        self._dirty.pop(session.hash, None)
 
     def count(self, counter: str, by: int = 1) -> None:
         """Add to a durable counter with the present group."""
@@ -82,11 +107,22 @@ class Journal:
 
     async def close(self) -> None:
         """Write what is noted and wait for it; nothing can be written after this. Raises StateLost."""
-        await self.commit()
+        self._is_closing = True
+        while self._has_work() or self._flushing is not None:
+            await self.commit()
         self._broken = Closed("the endpoint was closed", hint="what was under way goes on when it is opened again")
 
     def _has_work(self) -> bool:
-        return bool(self._statements or self._dirty or self._counts or self._after)
+        return bool(self._statements or self._dirty or self._counts or self._after) or self._is_period_over()
+
+    def _is_period_over(self) -> bool:
+        if self._is_closing:
+            return self.vault.is_dirty or not self.vault.is_settled
+        if not self.vault.is_dirty:
+            return False
+        # A group like this one more would be above the bound.
+        many = self._messages + self._touched > PERIOD_MESSAGES
+        return many or self._steady_ms() - self._ended_ms >= PERIOD_MS
 
     async def _flush_all(self) -> None:
         try:
@@ -100,16 +136,22 @@ class Journal:
         self._group = None
         try:
             statements, after = self._take()
-            await self._store.write(lambda connection: _run(connection, statements))
+            ending = self._ending()
+            deleted = await self._store.write(lambda connection: self._run(connection, statements, ending))
+            self.vault.is_dirty |= deleted
             for callback in after:
                 callback()
+            if ending is not None:
+                group.set_result(None)
+                await asyncio.to_thread(ending.settle)
         except (SealwayError, sqlite3.Error) as error:
             self._break(group, error)
         except BaseException as error:
             self._break(group, error)
             raise
         else:
-            group.set_result(None)
+            if not group.done():
+                group.set_result(None)
 
     def _break(self, group: asyncio.Future[None], cause: BaseException) -> None:
         """Tell whoever waits, for this group or a later one, that nothing will be written any more."""
@@ -124,13 +166,28 @@ class Journal:
 
     def _take(self) -> tuple[list[Statements], list[Callable[[], None]]]:
         statements, self._statements = self._statements, []
-        statements.append((_SAVE_SESSION, [(snapshot(s), s.hash) for s in self._dirty.values()]))
+        wrap = self.vault.wrap
+        saved = [(wrap(slot, SESSION, snapshot(s)), s.hash) for s, slot in self._dirty.values()]
+        statements.append((_SAVE_SESSION, saved))
         statements.append((_COUNT, list(self._counts.items())))
         after, self._after = self._after, []
         self._dirty, self._counts = {}, {}
         return statements, after
 
+    def _ending(self) -> Ending | None:
+        """End the period with this group, if it is time."""
+        self._messages += self._touched
+        is_over, self._touched = self._is_period_over(), 0
+        if not is_over:
+            return None
+        self._messages, self._ended_ms = 0, self._steady_ms()
+        return self.vault.end_period(settled=self._is_closing)
 
-def _run(connection: sqlite3.Connection, statements: list[Statements]) -> None:
-    for sql, rows in statements:
-        connection.executemany(sql, rows)
+    def _run(self, connection: sqlite3.Connection, statements: list[Statements], ending: Ending | None) -> bool:
+        """Execute them; return whether some secret was deleted that is not forgotten yet. In the writer's thread."""
+        for sql, rows in statements:
+            connection.executemany(sql, rows)
+        if ending is None:
+            return self.vault.announce(connection)
+        ending.write(connection)
+        return False

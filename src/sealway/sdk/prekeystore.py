@@ -20,6 +20,7 @@ from sealway.protocol.start import OneTimeSecret
 from sealway.sdk.journal import Journal
 from sealway.sdk.kidpool import KidPool
 from sealway.sdk.member import Member
+from sealway.sdk.schema import ONE_TIME, SIGNED_PREKEY
 from sealway.wire.bundle import Publication, SignedBundle
 from sealway.wire.cose import X5t
 
@@ -29,6 +30,8 @@ disk."""
 
 
 _HIGHEST = "bundle sequence"
+_ADD = "INSERT INTO prekeys (id, encoded, sequence, signed_prekey, issued, expires, slot) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_ADD_ONE_TIME = "INSERT INTO one_time (bundle, idx, scalar, slot) VALUES (?, ?, ?, ?)"
 
 
 @dataclass(slots=True, repr=False)
@@ -66,15 +69,20 @@ class PrekeyStore:
         """
         row = connection.execute("SELECT value FROM marks WHERE name = ?", (_HIGHEST,)).fetchone()
         self._highest = row[0] if row is not None else 0
-        rows = connection.execute("SELECT id, encoded, signed_prekey, issued, expires FROM prekeys ORDER BY sequence")
-        for bundle_id, encoded, prekey, issued, expires in rows.fetchall():
+        rows = connection.execute(
+            "SELECT id, encoded, slot, signed_prekey, issued, expires FROM prekeys ORDER BY sequence"
+        )
+        vault = self._journal.vault
+        for bundle_id, encoded, slot, prekey, issued, expires in rows.fetchall():
             if expires <= now_s or not self._under_this_certificate(encoded):
                 self._discard(bundle_id)
                 continue
             # Own bytes, verified again: a damaged row must not become a key. Proven as of their own time of issue.
             proven = verify_bundle(encoded, self._member.credential, issued)
-            scalars = connection.execute("SELECT idx, scalar FROM one_time WHERE bundle = ?", (bundle_id,))
-            self._bundles[bundle_id] = OwnBundle(proven, Secret(prekey), {i: Secret(s) for i, s in scalars})
+            signed_prekey = Secret(vault.unwrap(slot, SIGNED_PREKEY, prekey))
+            stored = connection.execute("SELECT idx, slot, scalar FROM one_time WHERE bundle = ?", (bundle_id,))
+            scalars = {index: Secret(vault.unwrap(slot, ONE_TIME, scalar)) for index, slot, scalar in stored}
+            self._bundles[bundle_id] = OwnBundle(proven, signed_prekey, scalars)
             self._kids.take(bundle_id)
 
     def _under_this_certificate(self, encoded: bytes) -> bool:
@@ -151,11 +159,15 @@ class PrekeyStore:
         proven = verify_bundle(encoded, self._member.credential, now_s)
         self._bundles[bundle_id] = OwnBundle(proven, secrets.signed_prekey, dict(enumerate(secrets.one_time)))
         self._kids.take(bundle_id)
-        row = (bundle_id, encoded, sequence, secrets.signed_prekey.reveal(), claims.issued, claims.expires)
-        self._journal.note("INSERT INTO prekeys VALUES (?, ?, ?, ?, ?, ?)", *row)
+        prekey, slot = self._wrapped(SIGNED_PREKEY, secrets.signed_prekey)
+        self._journal.note(_ADD, bundle_id, encoded, sequence, prekey, claims.issued, claims.expires, slot)
         for index, scalar in enumerate(secrets.one_time):
-            self._journal.note("INSERT INTO one_time VALUES (?, ?, ?)", bundle_id, index, scalar.reveal())
+            self._journal.note(_ADD_ONE_TIME, bundle_id, index, *self._wrapped(ONE_TIME, scalar))
         return Publication(encoded, public).encode()
+
+    def _wrapped(self, kind: bytes, secret: Secret) -> tuple[bytes, int]:
+        slot = self._journal.vault.allocate()
+        return self._journal.vault.wrap(slot, kind, secret.reveal()), slot
 
     def spend(self, bundle_id: bytes, index: int | None) -> None:
         """Delete a one-time key with the present group: its start has been accepted."""

@@ -8,6 +8,7 @@ runs again, and unacknowledged messages move there with their first identities (
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -22,11 +23,22 @@ from sealway.protocol.receiving import Receiving
 from sealway.protocol.sending import Sending
 from sealway.protocol.session import Session
 from sealway.protocol.snapshot import restore, snapshot
-from sealway.sdk.examination import IS_RECORD, Condition, DamagedRow, Findings, SessionFinding, as_lost, demand_state
-from sealway.sdk.schema import DATABASE, SCRIPTS
+from sealway.sdk.examination import (
+    IS_RECORD,
+    Condition,
+    DamagedRow,
+    Findings,
+    SessionFinding,
+    StoredState,
+    as_lost,
+    demand_state,
+)
+from sealway.sdk.schema import DATABASE, SCRIPTS, SESSION, WRAPPED
 from sealway.sdk.sessions import Leaving, stored_log
 from sealway.storage.directory import DirectoryLock
 from sealway.storage.store import connect, migrate
+from sealway.vault.vault import Vault, open_vault
+from sealway.vault.wrapping import SLOT_END
 
 RESTORED: Final = "this state was restored from a backup"
 DAMAGED: Final = "its stored state was damaged"
@@ -35,7 +47,7 @@ _SET_ASIDE = (
     "INSERT INTO set_aside (at, what, peer, session, why, bytes, unacknowledged, opened)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_LEAVE = "UPDATE sessions SET state = ?, leaving = ?, resumed = ? WHERE hash = ?"
+_LEAVE = "UPDATE sessions SET slot = ?, state = ?, leaving = ?, resumed = ? WHERE hash = ?"
 _EMPTY = "UPDATE sent SET envelope = NULL, message = NULL WHERE session = ? AND number = ?"
 _OPENED = "SELECT number FROM inbox WHERE session = ? AND typeof(number) = 'integer' AND number >= 0"
 _HIGHEST = "SELECT coalesce(max(number), -1) FROM sent WHERE session = ?"
@@ -99,7 +111,7 @@ def _is_done(found: SessionFinding) -> bool:
 
 
 @contextmanager
-def opened(directory: Path) -> Iterator[sqlite3.Connection]:
+def opened(directory: Path) -> Iterator[StoredState]:
     """Open a state to repair it, and keep everybody else out meanwhile.
 
     Raises:
@@ -110,44 +122,60 @@ def opened(directory: Path) -> Iterator[sqlite3.Connection]:
     demand_state(directory)
     with DirectoryLock(directory, "endpoint"), as_lost(directory), closing(connect(directory / DATABASE)) as connection:
         migrate(connection, SCRIPTS, "endpoint")
-        yield connection
+        yield StoredState(directory, connection)
 
 
-def repair(connection: sqlite3.Connection, plan: Plan, now_ms: int) -> None:
-    """Do it, all or nothing. Raises sqlite3.Error if it cannot be written."""
+def repair(state: StoredState, plan: Plan, now_ms: int) -> None:
+    """Do it, all or nothing. What it replaces is forgotten at the end.
+
+    Raises:
+        sqlite3.Error, StateLost: it cannot be written.
+    """
+    if plan.is_empty:
+        return
+    connection = state.connection
+    vault = open_vault(state.directory, connection, WRAPPED, os.urandom, leniently=True)
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for found in (*plan.left, *plan.damaged):
-            for number in found.unreadable:
-                _set_aside(connection, now_ms, "message", found, f"what is stored of message {number} is damaged")
-                connection.execute(_EMPTY, (found.row.hash, number))
-            connection.execute(_DROP_ODD, (found.row.hash,))
-        for found in plan.left:
-            _leave(connection, found, restored=plan.restored)
-        for found in plan.damaged:
-            _replace(connection, found, now_ms, restored=plan.restored)
-        for found in plan.nameless:
-            _close(connection, found, now_ms)
-        for row in plan.rows:
-            _drop(connection, row, now_ms)
-        if plan.restored:
-            connection.execute("DELETE FROM one_time")
-            connection.execute("DELETE FROM prekeys")
+        _repair(connection, vault, plan, now_ms)
+        ending = vault.end_period(settled=True)
+        ending.write(connection)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    ending.settle()
 
 
-def _leave(connection: sqlite3.Connection, found: SessionFinding, *, restored: bool) -> None:
+def _repair(connection: sqlite3.Connection, vault: Vault, plan: Plan, now_ms: int) -> None:
+    for found in (*plan.left, *plan.damaged):
+        for number in found.unreadable:
+            _set_aside(connection, now_ms, "message", found, f"what is stored of message {number} is damaged")
+            connection.execute(_EMPTY, (found.row.hash, number))
+        connection.execute(_DROP_ODD, (found.row.hash,))
+    for found in plan.left:
+        _leave(connection, vault, found, restored=plan.restored)
+    for found in plan.damaged:
+        _replace(connection, vault, found, now_ms, restored=plan.restored)
+    for found in plan.nameless:
+        _close(connection, found, now_ms)
+    for row in plan.rows:
+        _drop(connection, row, now_ms)
+    if plan.restored:
+        connection.execute("DELETE FROM one_time")
+        connection.execute("DELETE FROM prekeys")
+
+
+def _leave(connection: sqlite3.Connection, vault: Vault, found: SessionFinding, *, restored: bool) -> None:
     """Let the endpoint leave a session when it runs; in one of a restored state it never seals or opens again."""
     row = found.row
-    session = restore(row.state, stored_log(connection, row.hash), DEFAULT_POLICY)
+    session = restore(vault.unwrap(row.slot, SESSION, row.state), stored_log(connection, row.hash), DEFAULT_POLICY)
     if restored:
         session.stopped = session.stopped or RESTORED
     leaving = _leaving(row.leaving, lost=restored or found.condition is Condition.LOST)
-    connection.execute(_LEAVE, (snapshot(session), int(leaving), row.resumed, row.hash))
+    wrapped = vault.wrap(row.slot, SESSION, snapshot(session))
+    connection.execute(_LEAVE, (row.slot, wrapped, int(leaving), row.resumed, row.hash))
 
 
 def _leaving(before: Any, *, lost: bool) -> Leaving:
@@ -156,7 +184,9 @@ def _leaving(before: Any, *, lost: bool) -> Leaving:
     return Leaving.LOST if lost else Leaving.WANTED
 
 
-def _replace(connection: sqlite3.Connection, found: SessionFinding, now_ms: int, *, restored: bool) -> None:
+def _replace(
+    connection: sqlite3.Connection, vault: Vault, found: SessionFinding, now_ms: int, *, restored: bool
+) -> None:  # fmt: skip
     """Put a stopped session without any key in the place of a damaged one: it keeps what is owed, and what the inbox
     remembers as opened, so that messages which the peer moves from there are not handed out again."""
     row = found.row
@@ -173,7 +203,8 @@ def _replace(connection: sqlite3.Connection, found: SessionFinding, now_ms: int,
     resumed = row.resumed if isinstance(row.resumed, int) else None
     _set_aside(connection, now_ms, "session", found, found.why, opened=numbers.count)
     leaving = _leaving(row.leaving, lost=restored)
-    connection.execute(_LEAVE, (snapshot(stub), int(leaving), resumed, row.hash))
+    slot = row.slot if isinstance(row.slot, int) and 0 <= row.slot < SLOT_END else vault.allocate()
+    connection.execute(_LEAVE, (slot, vault.wrap(slot, SESSION, snapshot(stub)), int(leaving), resumed, row.hash))
 
 
 def _close(connection: sqlite3.Connection, found: SessionFinding, now_ms: int) -> None:

@@ -1,14 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of an endpoint's state. Times are Unix milliseconds unless a column says otherwise.
 
-The sessions, prekeys and files tables hold keys; the directory is readable by its owner only.
+The columns in WRAPPED hold keys. Each is under a key of its own, which its slot finds and which is forgotten with it
+(sealway.vault); the directory is readable by its owner only.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from sealway.vault import vault
+from sealway.vault.vault import Place
+
 DATABASE: Final = "state.sqlite"
+
+SESSION: Final = b"session"
+SIGNED_PREKEY: Final = b"signed prekey"
+ONE_TIME: Final = b"one-time key"
+FILE: Final = b"file key"
+"""As what a value is wrapped."""
+
+WRAPPED: Final = (
+    Place("sessions", "state"),
+    Place("prekeys", "signed_prekey"),
+    Place("one_time", "scalar"),
+    Place("files", "key"),
+)
 
 SCRIPTS: Final = (
     """
@@ -133,5 +150,24 @@ SCRIPTS: Final = (
         unacknowledged INTEGER NOT NULL,    -- own messages that it owed
         opened INTEGER NOT NULL             -- numbers of the peer that the inbox still remembers
     );
+    """,
+    vault.SCRIPT,
+    """
+    ALTER TABLE sessions ADD COLUMN slot INTEGER;   -- of its state
+    ALTER TABLE prekeys ADD COLUMN slot INTEGER;    -- of signed_prekey
+    ALTER TABLE one_time ADD COLUMN slot INTEGER;   -- of scalar
+    ALTER TABLE files ADD COLUMN slot INTEGER;      -- of key
+    CREATE TRIGGER session_closed AFTER UPDATE OF state ON sessions
+        WHEN NEW.state IS NULL AND OLD.state IS NOT NULL AND typeof(OLD.slot) = 'integer'
+        BEGIN INSERT OR IGNORE INTO vault_freed VALUES (OLD.slot); END;
+    CREATE TRIGGER session_deleted AFTER DELETE ON sessions
+        WHEN OLD.state IS NOT NULL AND typeof(OLD.slot) = 'integer'
+        BEGIN INSERT OR IGNORE INTO vault_freed VALUES (OLD.slot); END;
+    CREATE TRIGGER prekey_deleted AFTER DELETE ON prekeys WHEN typeof(OLD.slot) = 'integer'
+        BEGIN INSERT OR IGNORE INTO vault_freed VALUES (OLD.slot); END;
+    CREATE TRIGGER one_time_deleted AFTER DELETE ON one_time WHEN typeof(OLD.slot) = 'integer'
+        BEGIN INSERT OR IGNORE INTO vault_freed VALUES (OLD.slot); END;
+    CREATE TRIGGER file_deleted AFTER DELETE ON files WHEN typeof(OLD.slot) = 'integer'
+        BEGIN INSERT OR IGNORE INTO vault_freed VALUES (OLD.slot); END;
     """,
 )

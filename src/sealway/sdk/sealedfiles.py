@@ -221,7 +221,8 @@ async def _waiting_key(endpoint: Endpoint, preface: Preface, commitment: bytes) 
         endpoint.journal.count(f"refused_{type(error).__name__}")
         refused = error
     await endpoint.journal.commit()
-    waiting = await endpoint.store.read(lambda connection: key_of(connection, preface, commitment))
+    vault = endpoint.journal.vault
+    waiting = await endpoint.store.read(lambda connection: key_of(connection, vault, preface, commitment))
     if waiting is not None:
         return waiting
     if isinstance(refused, Replayed):

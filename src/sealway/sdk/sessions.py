@@ -15,15 +15,16 @@ from sealway.protocol.peers import KnownSession, prefer
 from sealway.protocol.policy import Policy
 from sealway.protocol.sentlog import SentLog, SentRecord, Uptime
 from sealway.protocol.session import Session
-from sealway.protocol.snapshot import restore, snapshot
+from sealway.protocol.snapshot import restore
 from sealway.sdk.journal import Journal
 from sealway.sdk.kidpool import KidPool
+from sealway.sdk.schema import SESSION
 from sealway.sdk.totals import Totals
 from sealway.sdk.windows import Windows
 from sealway.wire.header import StartHeader
 from sealway.wire.message import FirstIdentity
 
-_ADD = "INSERT INTO sessions (hash, peer, kid, mailbox, newest, x5t, created, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD = "INSERT INTO sessions (hash, peer, kid, mailbox, newest, x5t, created, slot) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class Leaving(IntEnum):
@@ -53,6 +54,7 @@ class Held:
         shown: digests of the grants that this end has shown in this session.
         sealed_ms: when the newest message was sealed.
         reported: the highest number that was reported as unacknowledged.
+        slot: the vault's, of its snapshot.
     """
 
     session: Session
@@ -65,6 +67,7 @@ class Held:
     shown: set[bytes] = field(default_factory=set)
     sealed_ms: int = 0
     reported: int = -1
+    slot: int = -1
 
     @property
     def owed(self) -> int:
@@ -92,14 +95,16 @@ class Sessions:
     def load(self, connection: sqlite3.Connection) -> None:
         """Read what an earlier process left; every session will reseed before it seals."""
         rows = connection.execute(
-            "SELECT hash, state, mailbox, newest, x5t, resumed, offered, leaving FROM sessions WHERE state IS NOT NULL"
+            "SELECT hash, slot, state, mailbox, newest, x5t, resumed, offered, leaving FROM sessions"
+            " WHERE state IS NOT NULL"
         )
-        for digest, state, mailbox, newest, x5t, resumed, offered, leaving in rows.fetchall():
-            session = restore(state, stored_log(connection, digest), self._policy)
+        unwrap = self._journal.vault.unwrap
+        for digest, slot, state, mailbox, newest, x5t, resumed, offered, leaving in rows.fetchall():
+            session = restore(unwrap(slot, SESSION, state), stored_log(connection, digest), self._policy)
             if resumed is None:
                 resumed = session.send.next_number
                 self._journal.note("UPDATE sessions SET resumed = ? WHERE hash = ?", resumed, digest)
-            held = Held(session, mailbox, newest, x5t, resumed, offered, Leaving(leaving))
+            held = Held(session, mailbox, newest, x5t, resumed, offered, Leaving(leaving), slot=slot)
             held.sealed_ms = session.log.newest_ms
             self._index(held)
         for kid, closed in connection.execute("SELECT kid, closed FROM sessions WHERE state IS NULL"):
@@ -143,9 +148,10 @@ class Sessions:
         """Take in a new session, with the present group."""
         session = held.session
         self._index(held)
+        held.slot = self._journal.vault.allocate()
         row = (session.hash, session.peer, session.kid_in, held.mailbox, held.newest, held.x5t, session.created_ms)
-        self._journal.note(_ADD, *row, snapshot(session))
-        self._journal.touch(session)
+        self._journal.note(_ADD, *row, held.slot)
+        self._journal.touch(session, held.slot)
 
     def record_start(self, header: StartHeader, session: Session, bundle: bytes) -> None:
         """Remember an accepted start, so that it is never accepted again."""
@@ -180,7 +186,7 @@ class Sessions:
         self.shared.was_asked = False
         for session in self.totals.note(held.session):
             self._journal.count("given_up_in_all")
-            self._journal.touch(session)
+            self._journal.touch(session, self._held[session.hash].slot)
 
     def leave(self, held: Held, *, lost: bool = False) -> None:
         """Let a session's unacknowledged messages go on in another one.
@@ -222,7 +228,7 @@ class Sessions:
         """Use none of these sessions any more: this state is not the one that their peers know."""
         for held in self._held.values():
             held.session.stopped = held.session.stopped or reason
-            self._journal.touch(held.session)
+            self._journal.touch(held.session, held.slot)
             self.leave(held, lost=True)
 
     def close(self, held: Held, now_ms: int) -> None:
@@ -231,6 +237,7 @@ class Sessions:
         del self._held[session.hash]
         self._by_kid.pop(session.kid_in, None)
         self.totals.forget(session)
+        self._journal.leave_out(session)
         self._closed_kids[session.kid_in] = now_ms
         self.windows.keep(session, now_ms)
         self._journal.note("UPDATE sessions SET state = NULL, closed = ? WHERE hash = ?", now_ms, session.hash)

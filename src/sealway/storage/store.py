@@ -67,14 +67,18 @@ class Store:
         scripts: SQL by version: the n-th leads from version n-1 to n.
         owner: whose it is, for messages ("hub").
         cache_kib: memory for pages of the file, for the writer.
+        prepare: called with the connection before anything else, outside a transaction.
 
     Raises:
-        StateLost: damaged, not to be written, or written by a newer version.
+        StateLost: damaged, not to be written, or written by a newer version; and what ``prepare`` raises.
     """
 
-    def __init__(self, path: Path, scripts: Sequence[str], owner: str, *, cache_kib: int = 2048) -> None:
+    def __init__(
+        self, path: Path, scripts: Sequence[str], owner: str, *, cache_kib: int = 2048,
+        prepare: Work[object] = lambda _: None,
+    ) -> None:  # fmt: skip
         self._owner = owner
-        self._writing, self._reading = _connected(path, scripts, owner)
+        self._writing, self._reading = _connected(path, scripts, owner, prepare)
         self._writing.execute(f"PRAGMA cache_size = {-cache_kib:d}")  # negative: KiB, not pages
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closing = False
@@ -186,7 +190,7 @@ def _resolve_all(jobs: list[tuple[_Job, Any]]) -> None:
 
 
 def _connected(
-    path: Path, scripts: Sequence[str], owner: str
+    path: Path, scripts: Sequence[str], owner: str, prepare: Work[object]
 ) -> tuple[sqlite3.Connection, sqlite3.Connection]:  # fmt: skip
     """Return a connection to write and one to read. Raises StateLost."""
     with contextlib.ExitStack() as opened:
@@ -194,6 +198,7 @@ def _connected(
             _keep_private(path)
             writing = opened.enter_context(contextlib.closing(connect(path)))
             migrate(writing, scripts, owner)
+            prepare(writing)
             reading = opened.enter_context(contextlib.closing(connect(path)))
         except (OSError, sqlite3.OperationalError) as error:
             raise StateLost(f"cannot open {path}: {error}", hint="is the disk full, or read-only?") from None
