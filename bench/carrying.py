@@ -60,7 +60,7 @@ def _carrying() -> Iterator[Pair]:
 def _arrived(database: Path) -> int:
     """How many envelopes the hub has durably held so far."""
     with closing(connect_readonly(database)) as connection:
-        row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'envelopes'").fetchone()
+        row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'parcels'").fetchone()
     return int(row[0]) if row else 0
 
 

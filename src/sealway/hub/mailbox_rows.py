@@ -4,28 +4,34 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
-from itertools import chain
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
+
+from sealway.hub.parcels import numbered, packed, unpacked
 
 Held: TypeAlias = tuple[str, int, bytes]
 """A mailbox, the sequence number of an envelope in it, and the envelope."""
 
-Row: TypeAlias = tuple[int, int, int, bytes, int, bool]
-"""A sequence number, a mailbox's number, a digest, an envelope, when it expires, whether that is before its time."""
+Row: TypeAlias = tuple[int, int, int, bool, int, str, bytes]
+"""A parcel: its number, its mailbox's, when it expires, whether that is before its time, how many envelopes are in it,
+their sizes, and all of them joined."""
 
 Load: TypeAlias = tuple[int, int, int]
 """The number of a mailbox; how many envelopes it holds, of how many bytes."""
 
-_INSERT: Final = "INSERT INTO envelopes (sequence, mailbox, digest, envelope, expires, early) VALUES (?, ?, ?, ?, ?, ?)"
-_AT_ONCE: Final = 20  # rows of one statement: half the price of one statement each
-_INSERT_MANY: Final = _INSERT + ", (?, ?, ?, ?, ?, ?)" * (_AT_ONCE - 1)
-_WAITING: Final = """SELECT sequence, envelope FROM envelopes
-    WHERE mailbox = (SELECT number FROM mailboxes WHERE id = ?) AND expires > ? ORDER BY sequence LIMIT ?"""
-_FORGET: Final = "DELETE FROM envelopes WHERE sequence = ? AND mailbox = (SELECT number FROM mailboxes WHERE id = ?)"
-_OLDEST: Final = 1000
-_FORGET_OLDEST: Final = """DELETE FROM envelopes WHERE sequence IN (SELECT sequence FROM
-    (SELECT sequence, expires FROM envelopes WHERE early = 0 ORDER BY sequence LIMIT ?) WHERE expires <= ?)"""
+_INSERT: Final = """INSERT INTO parcels (last, mailbox, expires, early, held, sizes, content)
+    VALUES (?, ?, ?, ?, ?, ?, ?)"""
+_WAITING: Final = """SELECT last, sizes, content FROM parcels
+    WHERE mailbox = (SELECT number FROM mailboxes WHERE id = ?) AND expires > ? ORDER BY last"""
+_NEXT: Final = """SELECT last, sizes, content FROM parcels
+    WHERE mailbox = (SELECT number FROM mailboxes WHERE id = ?) AND last >= ? ORDER BY last LIMIT 1"""
+_THIN: Final = "UPDATE parcels SET held = ?, sizes = ?, content = ? WHERE last = ?"
+_DROP: Final = "DELETE FROM parcels WHERE last = ?"
+_OLDEST: Final = 100  # parcels of one piece of work
+_FORGET_EARLY: Final = "DELETE FROM parcels WHERE early = 1 AND expires <= ? RETURNING held"
+_FORGET_OLDEST: Final = """DELETE FROM parcels WHERE last IN (SELECT last FROM
+    (SELECT last, expires FROM parcels WHERE early = 0 ORDER BY last LIMIT ?) WHERE expires <= ?) RETURNING held"""
 
 
 def make_mailbox(db: sqlite3.Connection, mailbox: str, name: str) -> None:
@@ -41,16 +47,13 @@ def load_of(db: sqlite3.Connection, mailbox: str) -> Load | None:
 
 def last_number(db: sqlite3.Connection) -> int:
     """Return the highest sequence number that was ever given."""
-    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'envelopes'").fetchone()
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'parcels'").fetchone()
     return 0 if row is None else int(row[0])
 
 
-def hold(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    """Put envelopes into mailboxes, under sequence numbers above ``last_number``."""
-    whole = len(rows) - len(rows) % _AT_ONCE
-    for at in range(0, whole, _AT_ONCE):
-        db.execute(_INSERT_MANY, tuple(chain.from_iterable(rows[at : at + _AT_ONCE])))
-    db.executemany(_INSERT, rows[whole:])
+def hold(db: sqlite3.Connection, parcels: Iterable[Row]) -> None:
+    """Put parcels into mailboxes, under numbers above ``last_number``."""
+    db.executemany(_INSERT, parcels)
 
 
 def add_load(db: sqlite3.Connection, number: int, envelopes: int, size: int) -> None:
@@ -58,51 +61,71 @@ def add_load(db: sqlite3.Connection, number: int, envelopes: int, size: int) -> 
     db.execute("UPDATE mailboxes SET held = held + ?, bytes = bytes + ? WHERE number = ?", (envelopes, size, number))
 
 
-def expiry_if_held(db: sqlite3.Connection, sequence: int, mailbox: int, envelope: bytes) -> int | None:
-    """Return when the envelope of this number expires, if it is this very one in this mailbox."""
-    query = "SELECT expires FROM envelopes WHERE sequence = ? AND mailbox = ? AND envelope = ?"
-    row = db.execute(query, (sequence, mailbox, envelope)).fetchone()
-    return None if row is None else int(row[0])
+def parcel(db: sqlite3.Connection, last: int, mailbox: int) -> tuple[int, list[bytes]]:
+    """Return (when it expires, its envelopes) of a parcel in this mailbox; (0, []) if it is not there."""
+    query = "SELECT expires, sizes, content FROM parcels WHERE last = ? AND mailbox = ?"
+    row = db.execute(query, (last, mailbox)).fetchone()
+    return (0, []) if row is None else (int(row[0]), unpacked(row[1], row[2]))
 
 
 def latest_expiry(db: sqlite3.Connection) -> int:
     """Return when the newest of those expires that wait their whole time, or 0: none of the older ones is later."""
-    query = "SELECT expires FROM envelopes WHERE early = 0 ORDER BY sequence DESC LIMIT 1"
-    row = db.execute(query).fetchone()
+    row = db.execute("SELECT expires FROM parcels WHERE early = 0 ORDER BY last DESC LIMIT 1").fetchone()
     return 0 if row is None else int(row[0])
-
-
-def drop(db: sqlite3.Connection, sequence: int) -> None:
-    """Delete one envelope."""
-    db.execute("DELETE FROM envelopes WHERE sequence = ?", (sequence,))
 
 
 def waiting(db: sqlite3.Connection, mailbox: str, now: int, most: int, most_bytes: int) -> list[Held]:
     """Return the oldest envelopes that wait in a mailbox: up to ``most``, no more once ``most_bytes`` is reached."""
-    rows = db.execute(_WAITING, (mailbox, now, most))
     found: list[Held] = []
-    for sequence, envelope in rows:
-        found.append((mailbox, sequence, envelope))
-        most_bytes -= len(envelope)
-        if most_bytes <= 0:
-            break
-    rows.close()
+    rows = db.execute(_WAITING, (mailbox, now))
+    for last, sizes, content in rows:
+        for number, envelope in numbered(last, unpacked(sizes, content)):
+            if len(found) == most or most_bytes <= 0:
+                rows.close()
+                return found
+            found.append((mailbox, number, envelope))
+            most_bytes -= len(envelope)
     return found
 
 
 def forget(db: sqlite3.Connection, mailbox: str, sequences: Iterable[int]) -> int:
     """Delete acknowledged envelopes; return how many there were."""
-    return db.executemany(_FORGET, [(sequence, mailbox) for sequence in sequences]).rowcount
+    left, gone = sorted(set(sequences)), 0
+    while left and (row := db.execute(_NEXT, (mailbox, left[0])).fetchone()) is not None:
+        last, sizes, content = row
+        mine = bisect_right(left, last)
+        gone += thin(db, last, unpacked(sizes, content), left[:mine])
+        left = left[mine:]
+    return gone
+
+
+def thin(db: sqlite3.Connection, last: int, envelopes: Sequence[bytes], numbers: Iterable[int]) -> int:
+    """Take the envelopes with these numbers, all up to ``last``, out of a parcel; return how many were in it."""
+    first, kept = last - len(envelopes) + 1, list(envelopes)
+    for number in numbers:
+        if number >= first:
+            kept[number - first] = b""
+    held = sum(map(bool, kept))
+    gone = sum(map(bool, envelopes)) - held
+    if not held:
+        db.execute(_DROP, (last,))
+    elif gone:
+        db.execute(_THIN, (held, *packed(kept), last))
+    return gone
 
 
 def forget_early(db: sqlite3.Connection, now: int) -> int:
     """Delete what its sender wanted to expire by now; return how many."""
-    return db.execute("DELETE FROM envelopes WHERE early = 1 AND expires <= ?", (now,)).rowcount
+    return _sum(db.execute(_FORGET_EARLY, (now,)))
 
 
 def forget_oldest(db: sqlite3.Connection, now: int) -> int:
     """Delete the expired ones among the oldest that wait their whole time; return how many."""
-    return db.execute(_FORGET_OLDEST, (_OLDEST, now)).rowcount
+    return _sum(db.execute(_FORGET_OLDEST, (_OLDEST, now)))
+
+
+def _sum(rows: Iterator[tuple[int]]) -> int:
+    return sum(held for (held,) in rows)
 
 
 def consented(db: sqlite3.Connection, mailbox: str, gateway: str, now: int) -> bool:

@@ -117,4 +117,33 @@ SCRIPTS: Final = (
         UPDATE mailboxes SET held = held - 1, bytes = bytes - length(old.envelope) WHERE number = old.mailbox;
     END;
     """,
+    """
+    -- A batch for one mailbox is one row: see parcels.py. An envelope of before becomes a parcel of its own.
+    CREATE TABLE parcels (
+        last INTEGER PRIMARY KEY AUTOINCREMENT,  -- the sequence number of its last envelope; the others' come before
+        mailbox INTEGER NOT NULL,           -- its number
+        expires INTEGER NOT NULL,
+        early INTEGER NOT NULL,             -- 1 if it expires before its time, because its sender wants it so
+        held INTEGER NOT NULL,              -- envelopes that have not gone
+        sizes TEXT NOT NULL,                -- of each envelope, in bytes; 0 for one that has gone
+        content BLOB NOT NULL               -- the envelopes, joined
+    );
+    INSERT INTO parcels SELECT sequence, mailbox, expires, early, 1, length(envelope), envelope
+        FROM envelopes ORDER BY sequence;
+    DELETE FROM sqlite_sequence WHERE name = 'parcels';
+    INSERT INTO sqlite_sequence SELECT 'parcels', seq FROM sqlite_sequence WHERE name = 'envelopes';
+    DROP TABLE envelopes;
+    CREATE INDEX parcels_waiting ON parcels (mailbox);
+    CREATE INDEX parcels_early ON parcels (expires) WHERE early = 1;
+    CREATE TRIGGER parcel_gone AFTER DELETE ON parcels BEGIN
+        UPDATE mailboxes SET held = held - old.held, bytes = bytes - length(old.content) WHERE number = old.mailbox;
+    END;
+    CREATE TRIGGER parcel_thinned AFTER UPDATE OF content ON parcels BEGIN
+        UPDATE mailboxes SET held = held - old.held + new.held,
+            bytes = bytes - length(old.content) + length(new.content) WHERE number = old.mailbox;
+    END;
+    -- Now named by their parcels; those of before are named by themselves, which is the same.
+    ALTER TABLE digests RENAME COLUMN sequence TO last;
+    ALTER TABLE digested RENAME COLUMN sequence TO last;
+    """,
 )

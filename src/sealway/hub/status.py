@@ -13,7 +13,7 @@ from sealway.hub.store import DATABASE
 from sealway.storage.store import connect_readonly
 
 _QUESTIONS: Final = {
-    "in_flight": "SELECT count(*) FROM envelopes",
+    "in_flight": "SELECT coalesce(sum(held), 0) FROM mailboxes",
     "bytes": "SELECT coalesce(sum(bytes), 0) FROM mailboxes",
     "mailboxes": "SELECT count(*) FROM mailboxes",
     "credentials": "SELECT count(*) FROM credentials",
