@@ -22,7 +22,7 @@ from sealway.wire.envelope import Envelope
 ENVELOPE_BYTES = 80
 SINGLE = 400  # of a round
 FEW_BATCHES = 30  # of a round at a certain filling
-BATCH, BATCHES = 100, 168  # of a round: more than the hub keeps the digests of in memory, so each has its share of that
+BATCH, BATCHES = 100, 168  # of a round; eight rounds are more than the hub keeps in memory, see hub/digests.py
 
 
 class _Clients:
