@@ -24,13 +24,13 @@ from tests.gateway.gateway_bench import Bench
 pytestmark = pytest.mark.processes
 
 
-async def relayed(bench: Bench, puppet: Puppet) -> CoapCarrier:  # noqa: F811
+async def relayed(bench: Bench, puppet: Puppet, *, compact: bool = False) -> CoapCarrier:  # noqa: F811
     """A carrier that believes the relay to be its gateway."""
     gateway = await bench.gateway()
     relay = CoapRelay(box(puppet), "127.0.0.1", 0, ("127.0.0.1", gateway.port))
     await relay.open()
     bench.stack.push_async_callback(relay.close)
-    return await bench.carrier(relay.uri)
+    return await bench.carrier(relay.uri, compact=compact)
 
 
 async def test_an_honest_middlebox_is_not_noticed(bench: Bench) -> None:  # noqa: F811
@@ -74,6 +74,19 @@ async def test_deposits_are_dropped_changed_copied_and_led_astray(bench: Bench) 
     assert bench.hub.waiting("c" * 16) == [astray]
     reached = [one.content for one in puppet.reached if (one.kind, one.leg) == (Kind.ENVELOPE, Leg.UP)]
     assert sorted(reached) == sorted([changed, astray, honest])
+
+
+async def test_a_device_that_speaks_compact_is_attacked_all_the_same(bench: Bench) -> None:  # noqa: F811
+    puppet, mailbox = Puppet(), bench.mailbox()
+    carrier = await relayed(bench, puppet, compact=True)
+    original, changed, down = bench.envelopes(3)
+    puppet.on(Kind.ENVELOPE, Leg.UP, lambda one: [replace(one, content=changed)])
+    assert (await carrier.deposit([Deposit("b" * 16, original)]))[0].accepted
+    await bench.until(lambda: bench.hub.waiting("b" * 16) == [changed])
+    await carrier.publish_consent(bench.consent())
+    puppet.on(Kind.ENVELOPE, Leg.DOWN, lambda one: [one, one])
+    bench.hub.take(Deposit(mailbox, down))
+    assert [item.envelope for item in await carrier.collect([mailbox], wait=10)] == [down, down]
 
 
 async def test_what_is_added_goes_as_requests_of_the_relay_s_own(bench: Bench) -> None:  # noqa: F811

@@ -21,6 +21,7 @@ from sealway.errors import Malformed, PeerMisbehaved
 from sealway.transports import coap_api
 from sealway.wire import carriage
 from sealway.wire.bundle import Publication, SignedBundle
+from sealway.wire.compact import from_compact
 from sealway.wire.consent import SignedConsent
 
 MOST_DATAGRAM_BYTES: Final = 65_507
@@ -78,6 +79,19 @@ def is_whole(message: Message) -> bool:
     return message.opt.block1 is None and (
         message.opt.block2 is None or (message.opt.block2.block_number == 0 and not message.opt.block2.more)
     )
+
+
+def in_cose(message: Message) -> Message:
+    """Return a request as one of a device that knows COSE only: what a middlebox decides on has one form.
+
+    A deposit in compact form is the same deposit in COSE, and compact forms are not asked for. Raises PeerMisbehaved.
+    """
+    if message.opt.content_format == coap_api.FORMAT_COMPACT and is_whole(message):
+        envelope = from_compact(message.payload).encode()
+        return message.copy(payload=envelope, content_format=coap_api.FORMAT_ENVELOPE)
+    if message.opt.accept == coap_api.FORMAT_HANDED:
+        return message.copy(accept=None)
+    return message
 
 
 def request_in(message: Message) -> Request | None:

@@ -138,6 +138,9 @@ class CoapRelay:
     def _take_up(self, client: _Client, datagram: bytes) -> None:
         try:
             message = datagrams.read(datagram)
+            if datagrams.is_request(message):
+                plain = datagrams.in_cose(message)
+                message, datagram = plain, datagram if plain is message else datagrams.write(plain)
             request = datagrams.request_in(message) if datagrams.is_request(message) else None
         except PeerMisbehaved:
             request = None
