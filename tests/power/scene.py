@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from sealway.crypto.suites import Suite
-from sealway.sdk import endpoint
+from sealway.sdk import endpoint, journal
 from tests.system import killed_process
 from tests.system.killed_process import append
 from tests.system.world import KeyWatch, _Watched
@@ -40,6 +40,7 @@ async def play(directory: Path, now: int) -> None:
     """Do everything that is left to do."""
     killed_process.READINGS, killed_process.COMMANDS = READINGS, COMMANDS
     endpoint.TICK_S = endpoint.PAUSE_S = 0.02
+    journal.PERIOD_MS = 20  # type: ignore[misc]
     genuine, witness = Suite.aead, Witness(directory / "keys")
     Suite.aead = lambda suite, key: _Watched(genuine(suite, key), key, witness)  # type: ignore[method-assign,assignment,return-value]
     try:

@@ -25,6 +25,7 @@ from pathlib import Path
 import pytest
 
 from sealway.sdk.schema import DATABASE
+from sealway.vault.keyfile import KEY_FILE
 from tests.power.disk import TRACE, Disk, Op, read_trace
 from tests.power.scene import COMMANDS, READINGS, WITNESSES, play
 from tests.system.killed_process import lines
@@ -64,6 +65,7 @@ def test_the_trace_is_whole(story: tuple[int, list[Op]], tmp_path: Path) -> None
     _check(tmp_path / "end")
     assert lines(tmp_path / "end" / "got") == before
     assert Counter(op.kind for op in ops)["sync"] > 100
+    assert Counter(op.path for op in ops if op.kind == "sync")[f"meter/{KEY_FILE}"] > 5, "periods end all the time"
 
 
 def _moments(ops: list[Op]) -> Iterator[tuple[int, Disk]]:

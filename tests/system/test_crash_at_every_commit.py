@@ -38,12 +38,12 @@ class Death:
         store = role.endpoint.store
         genuine = store.write
 
-        async def write(work: Any) -> Any:
+        async def write(work: Any, afterwards: Any = None) -> Any:
             self.left -= 1
             if self.left > 0:
-                return await genuine(work)
+                return await genuine(work, afterwards)
             if self.left == 0 and self.written:
-                await genuine(work)
+                await genuine(work)  # what was to follow, the end of a key, does not
             self.came.set()
             return await asyncio.Future()  # the process is gone: nothing that follows happens
 

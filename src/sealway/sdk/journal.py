@@ -137,21 +137,20 @@ class Journal:
         try:
             statements, after = self._take()
             ending = self._ending()
-            deleted = await self._store.write(lambda connection: self._run(connection, statements, ending))
+            settle = ending.settle if ending is not None else None
+            deleted = await self._store.write(
+                lambda connection: _run(connection, self.vault, statements, ending), settle
+            )
             self.vault.is_dirty |= deleted
             for callback in after:
                 callback()
-            if ending is not None:
-                group.set_result(None)
-                await asyncio.to_thread(ending.settle)
         except (SealwayError, sqlite3.Error) as error:
             self._break(group, error)
         except BaseException as error:
             self._break(group, error)
             raise
         else:
-            if not group.done():
-                group.set_result(None)
+            group.set_result(None)
 
     def _break(self, group: asyncio.Future[None], cause: BaseException) -> None:
         """Tell whoever waits, for this group or a later one, that nothing will be written any more."""
@@ -183,11 +182,12 @@ class Journal:
         self._messages, self._ended_ms = 0, self._steady_ms()
         return self.vault.end_period(settled=self._is_closing)
 
-    def _run(self, connection: sqlite3.Connection, statements: list[Statements], ending: Ending | None) -> bool:
-        """Execute them; return whether some secret was deleted that is not forgotten yet. In the writer's thread."""
-        for sql, rows in statements:
-            connection.executemany(sql, rows)
-        if ending is None:
-            return self.vault.announce(connection)
-        ending.write(connection)
-        return False
+
+def _run(connection: sqlite3.Connection, vault: Vault, statements: list[Statements], ending: Ending | None) -> bool:
+    """Execute them; return whether some secret was deleted that is not forgotten yet. In the writer's thread."""
+    for sql, rows in statements:
+        connection.executemany(sql, rows)
+    if ending is None:
+        return vault.announce(connection)
+    ending.write(connection)
+    return False

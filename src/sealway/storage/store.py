@@ -38,10 +38,11 @@ class _Failure:
 class _Job:
     """Work that waits for the writer, and the future that waits for the work."""
 
-    __slots__ = ("future", "loop", "work")
+    __slots__ = ("afterwards", "future", "loop", "work")
 
-    def __init__(self, work: Work[Any]) -> None:
+    def __init__(self, work: Work[Any], afterwards: Callable[[], object] | None) -> None:
         self.work = work
+        self.afterwards = afterwards
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
 
@@ -86,10 +87,13 @@ class Store:
         self._writer = threading.Thread(target=self._write_until_closed, name=f"{owner}-writer", daemon=True)
         self._writer.start()
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Work[T], afterwards: Callable[[], object] | None = None) -> T:
         """Run ``work`` inside a transaction and return its result once it is durable.
 
         What ``work`` raises undoes that work alone and is raised here.
+
+        Args:
+            afterwards: called once the work is durable, before this returns; what it raises is raised here.
 
         Raises:
             TransportFailed: the database cannot be written, or too much work waits.
@@ -98,7 +102,7 @@ class Store:
             raise TransportFailed(f"the {self._owner} is stopping")
         if self._jobs.qsize() >= _MOST_WAITING:
             raise TransportFailed(f"the {self._owner} is busy", hint="try again later")
-        job = _Job(work)
+        job = _Job(work, afterwards)
         self._jobs.put(job)
         outcome: T = await job.outcome()
         return outcome
@@ -134,7 +138,8 @@ class Store:
     def _write_until_closed(self) -> None:
         while not self._closing and (job := self._jobs.get()) is not None:
             group = [job, *self._gathered()]
-            _settle(group, self._commit(group))
+            outcomes = self._commit(group)
+            _settle(group, [_followed(job, outcome) for job, outcome in zip(group, outcomes, strict=True)])
 
     def _gathered(self) -> Iterable[_Job]:
         for _ in range(_MOST_GROUPED - 1):
@@ -174,6 +179,17 @@ class Store:
 
     def _unwritable(self) -> TransportFailed:
         return TransportFailed(f"the {self._owner} cannot write its database", hint="is the disk full, or read-only?")
+
+
+def _followed(job: _Job, outcome: Any) -> Any:
+    """Do what is to be done after the commit, if the work is part of it."""
+    if job.afterwards is None or isinstance(outcome, _Failure):
+        return outcome
+    try:
+        job.afterwards()
+    except Exception as error:  # noqa: BLE001 - as for the work itself
+        return _Failure(error)
+    return outcome
 
 
 def _settle(group: list[_Job], outcomes: list[Any]) -> None:

@@ -93,7 +93,7 @@ class Ending:
         connection.execute(_SET_TOP, (self.following.number, top, int(self.settled)))
 
     def settle(self) -> None:
-        """After the commit: overwrite the key of the period that has ended. Blocks for a moment; any thread.
+        """After the commit: overwrite the key of the period that has ended. In any thread; it waits for the disk.
 
         Raises:
             StateLost: it cannot be overwritten.
