@@ -18,6 +18,7 @@ from pathlib import Path
 
 from bench.plain import unseal_sessions
 from sealway.crypto.keys import Secret, SoftAgreer, SoftSigner
+from sealway.crypto.suites import SUITE_1
 from sealway.identity.assertion import make_assertion
 from sealway.identity.consents import sign_consent
 from sealway.identity.credentials import verify_chain
@@ -42,7 +43,7 @@ def member_in(here: Path, kind: str) -> Member:
     credential = verify_chain(chain, root, now)
     signer, agreer = (Secret((here / f"{kind}.{key}").read_bytes()) for key in ("scalar", "agreement"))
     address = MailboxAddress(hub, credential.name.mailbox)
-    return Member(root, credential, SoftSigner(signer), SoftAgreer(agreer), address)
+    return Member(root, credential, SoftSigner(signer), SoftAgreer(agreer), address, SUITE_1)
 
 
 async def _device(here: Path, kind: str, commands: asyncio.Queue[int]) -> None:

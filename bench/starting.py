@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from bench.measure import Pair, Subject, cpu_each
 from bench.sealing import reading
 from sealway.crypto.keys import Secret
+from sealway.crypto.suites import SUITE_1
 from sealway.identity.bundles import ProvenBundle, sign_bundle, verify_bundle, verify_offer
 from sealway.protocol.policy import DEFAULT_POLICY
 from sealway.protocol.prekeys import bundle_claims, make_prekeys
@@ -53,10 +54,10 @@ def two_parties() -> tuple[Domain, Party, Party]:
 
 
 def _party(domain: Domain, role: str, label: str) -> Party:
-    member, secrets = domain.member(role, label), make_prekeys(os.urandom)
+    member, secrets = domain.member(role, label), make_prekeys(os.urandom, SUITE_1.curve)
     claims, public = bundle_claims(
         secrets, bundle_id=os.urandom(4), name=member.name, mailbox=member.mailbox, sequence=1,
-        agreement_key=member.agreer.public, now_s=domain.now,
+        suite=SUITE_1, agreement_key=member.agreer.public, now_s=domain.now,
     )  # fmt: skip
     encoded = sign_bundle(claims, member.credential, member.signer)
     offer = Offer(encoded, OneTimeKey(0, public[0], merkle_path(public, 0)))

@@ -98,14 +98,14 @@ class Script:
         signature = SoftSigner(Secret(value("signer a"))).sign(b"sealway start signature 1\x00" + digest)
         keys = schedule.start_keys(agreements, digest)
         self.ends["a"] = Session(
-            digest, "sealway://building.example/application/app", True, keys.root, False, b"", kid_a, bundle_id,
-            BEGIN_MS, Sending(SendingEpoch(header.ephemeral, ephemeral, 0, keys.reseed_root, keys.chain, 0)),
+            SUITE_1, digest, "sealway://building.example/application/app", True, keys.root, False, b"", kid_a,
+            bundle_id, BEGIN_MS, Sending(SendingEpoch(header.ephemeral, ephemeral, 0, keys.reseed_root, keys.chain, 0)),
             Receiving(), SentLog(), Start(header, signature, b""), stepped_ms=BEGIN_MS, policy=DEFAULT_POLICY,
         )  # fmt: skip
         epoch = Epoch(header.ephemeral, 0, keys.reseed_root, chains=[Chain(0, 0, b"", 0, keys.chain)])
         self.ends["b"] = Session(
-            digest, "sealway://building.example/device/meter-1", False, keys.root, True, header.ephemeral, kid_b, kid_a,
-            BEGIN_MS, Sending(), Receiving([epoch]), SentLog(), announce_kid=True, stepped_ms=BEGIN_MS,
+            SUITE_1, digest, "sealway://building.example/device/meter-1", False, keys.root, True, header.ephemeral,
+            kid_b, kid_a, BEGIN_MS, Sending(), Receiving([epoch]), SentLog(), announce_kid=True, stepped_ms=BEGIN_MS,
             policy=DEFAULT_POLICY,
         )  # fmt: skip
         return {
@@ -156,7 +156,7 @@ class Script:
             chain = schedule.reseed_chain(before.reseed_root, drawn["salt"], number)
         else:
             chain = before.chain
-        key, base_iv = schedule.split(schedule.advance(chain)[0])
+        key, base_iv = schedule.split(schedule.advance(chain)[0], SUITE_1)
         return SUITE_1.aead(key).decrypt(nonce(base_iv, number), envelope.ciphertext, envelope.aad)
 
     def lose(self, end: str, count: int, payload: bytes = b"lost") -> None:

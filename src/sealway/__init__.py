@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         InUse,
         LocalMisuse,
         Malformed,
+        NoCommonSuite,
         NotAuthentic,
         NotAuthorized,
         NotFound,
@@ -53,9 +54,9 @@ if TYPE_CHECKING:
 
 _WHERE: Final = {
     "errors": (
-        "Closed", "GapTooLarge", "HopRefused", "InUse", "Interrupted", "LocalMisuse", "Malformed", "NotAuthentic",
-        "NotAuthorized", "NotFound", "NotTrusted", "PeerForked", "PeerMisbehaved", "PrekeyGone", "RateLimited",
-        "Replayed", "SealwayError", "Stale", "StateLost", "TooLarge", "TransportFailed",
+        "Closed", "GapTooLarge", "HopRefused", "InUse", "Interrupted", "LocalMisuse", "Malformed", "NoCommonSuite",
+        "NotAuthentic", "NotAuthorized", "NotFound", "NotTrusted", "PeerForked", "PeerMisbehaved", "PrekeyGone",
+        "RateLimited", "Replayed", "SealwayError", "Stale", "StateLost", "TooLarge", "TransportFailed",
     ),
     "gateway.facade": ("CoapListener", "Gateway", "HttpUplink"),
     "gateway.limits": ("Limits",),
@@ -97,6 +98,7 @@ __all__ = [
     "Messages",
     "Missing",
     "Name",
+    "NoCommonSuite",
     "NotAuthentic",
     "NotAuthorized",
     "NotFound",

@@ -26,6 +26,10 @@ class LocalMisuse(SealwayError):
     """The caller asked for something that cannot be: a wrong argument, a wrong order, a missing file."""
 
 
+class NoCommonSuite(LocalMisuse):
+    """Two endpoints take part in no suite together, so neither can begin a session with the other."""
+
+
 class InUse(LocalMisuse):
     """Another process uses the state directory."""
 

@@ -5,16 +5,29 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
+from pathlib import Path
 
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sealway.crypto.kdf import hkdf_expand, hkdf_extract, hmac_sha256, hmac_sha256_pair
-from sealway.crypto.suites import RESERVED_ALGS, SUITE_1, suite, suite_of_alg
+from sealway.crypto.suites import (
+    SUITE_1,
+    SUITE_2,
+    SUITE_3,
+    SUITES,
+    Suite,
+    known_suites,
+    served_by,
+    suite,
+    suite_of_alg,
+)
 from sealway.errors import LocalMisuse, Malformed
 
 
@@ -62,20 +75,48 @@ def test_suite_1_is_aes_ccm_16_64_128() -> None:
         SUITE_1.aead(key).decrypt(nonce, sealed, b"")
 
 
-def test_suite_1_is_found_by_number_and_alg() -> None:
+def test_suite_2_is_aes_ccm_16_128_128() -> None:
+    """RFC 3610's algorithm with M = 16 and L = 2; OpenSSL's own, asked for another tag length, is the other witness."""
+    key, nonce = bytes(range(16)), bytes(range(13))
+    sealed = SUITE_2.aead(key).encrypt(nonce, b"message", b"aad")
+    assert sealed == AESCCM(key, tag_length=16).encrypt(nonce, b"message", b"aad")
+    assert len(sealed) == 7 + 16 == 7 + SUITE_2.tag_length
+    with pytest.raises(InvalidTag):
+        SUITE_1.aead(key).decrypt(nonce, sealed, b"aad")
+
+
+def test_suite_3_is_chacha20_poly1305() -> None:
+    # RFC 8439 §2.8.2
+    key, nonce = bytes(range(0x80, 0xA0)), bytes.fromhex("070000004041424344454647")
+    aad = bytes.fromhex("50515253c0c1c2c3c4c5c6c7")
+    text = (
+        b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would"
+        b" be it."
+    )
+    sealed = SUITE_3.aead(key).encrypt(nonce, text, aad)
+    assert sealed[:16].hex() == "d31a8d34648e60db7b86afbc53ef7ec2"
+    assert sealed[-16:].hex() == "1ae10b594f09e26a7e902ecbd0600691"
+    assert (SUITE_3.key_length, SUITE_3.nonce_length, SUITE_3.tag_length) == (32, 12, 16)
+
+
+def test_suites_are_found_by_number_and_alg() -> None:
     assert suite(1) is suite_of_alg(10) is SUITE_1
+    assert suite(2) is suite_of_alg(30) is SUITE_2
+    assert suite(3) is suite_of_alg(24) is SUITE_3
 
 
-def test_a_key_of_another_length_is_refused() -> None:
-    for length in (15, 17, 24, 32):
-        with pytest.raises(LocalMisuse, match="16 bytes"):
-            SUITE_1.aead(bytes(length))
+def test_the_suites_of_the_code_are_those_of_the_page() -> None:
+    page = (Path(__file__).parents[2] / "spec" / "labels.md").read_text()
+    for each in SUITES.values():
+        signature, lengths = each.signature.jose, f"{each.key_length}, {each.nonce_length}, {each.tag_length}"
+        row = rf"\| {each.number} \| {each.curve} \| {signature} \| [^|]*\({each.cose_alg}\) \| {lengths} \| SHA-256 \|"
+        assert len(re.findall(row, page)) == 1, row
 
 
-@pytest.mark.parametrize("number", RESERVED_ALGS)
-def test_reserved_suites_say_so(number: int) -> None:
-    with pytest.raises(LocalMisuse, match=f"suite {number} is reserved"):
-        suite(number)
+@pytest.mark.parametrize(("of", "length"), [(of, n) for of in SUITES.values() for n in (0, 15, 17, 24, 31, 33)])
+def test_a_key_of_another_length_is_refused(of: Suite, length: int) -> None:
+    with pytest.raises(LocalMisuse, match=f"{of.key_length} bytes"):
+        of.aead(bytes(length))
 
 
 @pytest.mark.parametrize("number", [-1, 0, 4, 256])
@@ -84,7 +125,13 @@ def test_unknown_suites_are_refused(number: int) -> None:
         suite(number)
 
 
-@pytest.mark.parametrize("alg", [*RESERVED_ALGS.values(), 0, 1, -7])
+@pytest.mark.parametrize("alg", [0, 1, 3, 11, 31, -7])
 def test_a_received_alg_of_no_suite_is_malformed(alg: int) -> None:
     with pytest.raises(Malformed):
         suite_of_alg(alg)
+
+
+def test_what_an_endpoint_lists() -> None:
+    assert [served_by(each) for each in SUITES.values()] == [(1, 2), (2,), (3,)]
+    assert known_suites((2, 3, 7, 1)) == (SUITE_2, SUITE_3, SUITE_1)
+    assert known_suites((4, 5)) == ()

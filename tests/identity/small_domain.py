@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from sealway.crypto.keys import SoftSigner, generate_scalar
 from sealway.crypto.ports import Random, Signer
+from sealway.crypto.suites import SUITE_1, Suite
 from sealway.identity.credentials import Credential, verify_chain
 from sealway.identity.issuing import issue_certificate, make_csr, self_signed_ca
 from sealway.identity.root import OwnerRoot, sign_root, trust_root_on_first_use
@@ -46,9 +47,9 @@ def seeded(seed: str) -> Random:
     return lambda length: hashlib.shake_256(f"{seed} {next(numbers)}".encode()).digest(length)
 
 
-def signer(seed: str) -> SoftSigner:
-    """A signing key made from a seed."""
-    return SoftSigner(generate_scalar(seeded(seed)))
+def signer(seed: str, suite: Suite = SUITE_1) -> SoftSigner:
+    """A signing key made from a seed, as endpoints of a suite have it."""
+    return SoftSigner(generate_scalar(seeded(seed)), suite.signature)
 
 
 def name(label: str, role: str = "device", domain: str = DOMAIN) -> Name:
@@ -99,9 +100,9 @@ class SmallDomain:
             **hosts,
         )
 
-    def credential(self, label: str, role: str = "device") -> tuple[Credential, SoftSigner]:
+    def credential(self, label: str, role: str = "device", suite: Suite = SUITE_1) -> tuple[Credential, SoftSigner]:
         """A proven credential and its key, made from the label."""
-        key = signer(label)
+        key = signer(label, suite)
         return verify_chain(self.chain(name(label, role), key), self.root, NOW), key
 
     def forged(self, *, issuer: Signer | None = None, issuer_der: bytes | None = None, **changes: Any) -> bytes:

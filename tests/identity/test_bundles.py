@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sealway.crypto.keys import generate_scalar, public_x
 from sealway.crypto.ports import Signer
+from sealway.crypto.suites import SUITE_1
 from sealway.errors import LocalMisuse, Malformed, NotAuthentic, NotTrusted, PeerMisbehaved, Replayed
 from sealway.identity.bundles import ProvenBundle, sign_bundle, verify_bundle, verify_offer, verify_publication
 from sealway.identity.credentials import verify_chain
@@ -194,5 +195,8 @@ class TestOneTimeKeys:
 
 
 def test_a_proven_bundle_cannot_be_made_up(domain: SmallDomain) -> None:
+    credential = domain.credential("a")[0]
     with pytest.raises(LocalMisuse, match="verify_bundle"):
-        ProvenBundle(credential=domain.credential("a")[0], claims=claims_of(), encoded=b"", hash=b"", proof=None)
+        ProvenBundle(
+            credential=credential, claims=claims_of(), suites=(SUITE_1,), encoded=b"", hash=b"", proof=None
+        )  # fmt: skip

@@ -147,7 +147,7 @@ class TestGrantSignature:
             verify_grant(issued(domain), domain.root_with(expires=NOW + 1), NOW + 1)
 
     def test_refuses_a_holder_key_that_is_not_a_point(self, domain: SmallDomain) -> None:
-        y = SignedGrant.decode(issued(domain)).claims.holder_y
+        y = SignedGrant.decode(issued(domain)).claims.holder_y or b""
         with pytest.raises(Malformed, match="not a point"):
             verify_grant(reissued(domain, holder_y=y[:1] + bytes(30) + y[-1:]), domain.root, NOW)
         with pytest.raises(NotAuthentic, match="curve"):

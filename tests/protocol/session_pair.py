@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest import mock
 
-from sealway.crypto.keys import generate_scalar, public_x
+from sealway.crypto.suites import SUITE_1, Suite
 from sealway.protocol import schedule
 from sealway.protocol.chains import Chain, Epoch
 from sealway.protocol.outcome import Opened, Sealed
@@ -32,20 +32,20 @@ BOOT = b"boot" * 4
 START_MS = 1_700_000_000_000
 
 
-def pair(random: Random, policy: Policy = DEFAULT_POLICY) -> tuple[Session, Session]:
+def pair(random: Random, policy: Policy = DEFAULT_POLICY, suite: Suite = SUITE_1) -> tuple[Session, Session]:
     """Return initiator and responder; the responder is as ``accept`` has it before it opens the first envelope."""
-    ephemeral = generate_scalar(random)
-    x = public_x(ephemeral)
+    ephemeral = suite.curve.draw(random)
+    x = suite.curve.public(ephemeral)
     keys = schedule.start_keys(b"a" * 96, HASH)
     header = StartHeader(b"b" * 32, b"c" * 32, b"A", x)
     initiator = Session(
-        HASH, "sealway://example/device/a", True, keys.root, False, b"", b"A", BUNDLE_ID, START_MS,
+        suite, HASH, "sealway://example/device/a", True, keys.root, False, b"", b"A", BUNDLE_ID, START_MS,
         Sending(SendingEpoch(x, ephemeral, 0, keys.reseed_root, keys.chain, 0)), Receiving(), SentLog(),
         Start(header, b"s" * 64, b""), stepped_ms=START_MS, heard_ms=START_MS, policy=policy,
     )  # fmt: skip
     epoch = Epoch(x, 0, keys.reseed_root, chains=[Chain(0, 0, b"", 0, keys.chain)])
     responder = Session(
-        HASH, "sealway://example/application/b", False, keys.root, True, x, b"B", b"A", START_MS,
+        suite, HASH, "sealway://example/application/b", False, keys.root, True, x, b"B", b"A", START_MS,
         Sending(), Receiving([epoch]), SentLog(), announce_kid=True, stepped_ms=START_MS, policy=policy,
     )  # fmt: skip
     return initiator, responder
@@ -90,16 +90,16 @@ class End:
         return clone
 
 
-def ends(seed: int = 0, **policy: Any) -> tuple[End, End]:
+def ends(seed: int = 0, suite: Suite = SUITE_1, **policy: Any) -> tuple[End, End]:
     """Return both ends of a fresh pair, with these policy values changed."""
     random = rng.Random(seed).randbytes
-    first, second = pair(random, replace(DEFAULT_POLICY, **policy))
+    first, second = pair(random, replace(DEFAULT_POLICY, **policy), suite)
     return End(first, random), End(second, random)
 
 
-def talking(seed: int = 0, **policy: Any) -> tuple[End, End]:
+def talking(seed: int = 0, suite: Suite = SUITE_1, **policy: Any) -> tuple[End, End]:
     """Return ends in the steady state: both have chains, both have had them acknowledged."""
-    a, b = ends(seed)
+    a, b = ends(seed, suite)
     b.open(a.seal())
     a.open(b.seal())
     b.open(a.receipt())
@@ -136,8 +136,8 @@ def recorded_keys() -> Iterator[KeyRecorder]:
     recorder = KeyRecorder()
     split = schedule.split
 
-    def recording(secret: bytes) -> tuple[bytes, bytes]:
-        recorder.last = split(secret)
+    def recording(secret: bytes, suite: Suite) -> tuple[bytes, bytes]:
+        recorder.last = split(secret, suite)
         return recorder.last
 
     with mock.patch.object(schedule, "split", recording):

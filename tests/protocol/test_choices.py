@@ -7,7 +7,9 @@ import random
 
 import pytest
 
+from sealway.crypto.curves import P256
 from sealway.crypto.keys import public_x
+from sealway.crypto.suites import SUITE_1
 from sealway.errors import LocalMisuse
 from sealway.protocol.kids import choose_kid
 from sealway.protocol.peers import KnownSession, prefer
@@ -74,27 +76,27 @@ def test_a_start_that_mine_names_already_is_older_and_not_sent_on() -> None:
 
 
 def test_prekeys_and_their_claims_agree() -> None:
-    secrets = make_prekeys(random.Random(2).randbytes)
+    secrets = make_prekeys(random.Random(2).randbytes, P256)
     name = Name.parse("sealway://building.example/device/meter-1")
     mailbox = MailboxAddress("https://hub.example:443", name.mailbox)
     claims, public = bundle_claims(
         secrets, bundle_id=b"BNDL", name=name, mailbox=mailbox, sequence=1,
-        agreement_key=public_x(secrets.signed_prekey), now_s=1_700_000_000,
+        suite=SUITE_1, agreement_key=public_x(secrets.signed_prekey), now_s=1_700_000_000,
     )  # fmt: skip
     assert len(public) == ONE_TIME_KEYS == claims.one_time_count
     assert public == tuple(public_x(scalar) for scalar in secrets.one_time)
     assert claims.one_time_root == merkle_root(public)
     assert claims.signed_prekey == public_x(secrets.signed_prekey)
     assert claims.expires - claims.issued == 30 * 86_400
-    assert claims.suites == (1,)
+    assert claims.suites == (1, 2)
 
 
 def test_a_bundle_may_have_no_one_time_keys() -> None:
-    secrets = make_prekeys(random.Random(2).randbytes, count=0)
+    secrets = make_prekeys(random.Random(2).randbytes, P256, count=0)
     name = Name.parse("sealway://building.example/device/meter-1")
     claims, public = bundle_claims(
         secrets, bundle_id=b"BNDL", name=name, mailbox=MailboxAddress("https://hub.example:443", name.mailbox),
-        sequence=1, agreement_key=public_x(secrets.signed_prekey), now_s=1_700_000_000,
+        sequence=1, suite=SUITE_1, agreement_key=public_x(secrets.signed_prekey), now_s=1_700_000_000,
     )  # fmt: skip
     assert public == ()
     assert claims.one_time_root is None

@@ -281,13 +281,6 @@ def test_an_envelope_before_any_chain_is_refused() -> None:
         a.open(Envelope(b"A", 5, bytes(20), opener=Opener(5, reseed=(1, bytes(16)))))
 
 
-def test_an_envelope_of_a_reserved_suite_does_not_open() -> None:
-    a, b = ends()
-    sealed = header(a.seal())
-    with pytest.raises(NotAuthentic):
-        b.open(replace(sealed, alg=30, ciphertext=sealed.ciphertext + bytes(16)))
-
-
 # forks ---------------------------------------------------------------------------------------------------------------
 def test_two_copies_that_seal_the_same_number_stop_the_session() -> None:
     a, b = talking()

@@ -7,7 +7,7 @@ import random as rng
 
 import pytest
 
-from sealway.crypto.suites import SUITE_1
+from sealway.crypto.suites import LONGEST_MESSAGE, SUITE_1
 from sealway.errors import TooLarge
 from sealway.wire.envelope import Envelope
 from tests.protocol.session_pair import START_MS, ends, pair
@@ -16,7 +16,7 @@ LONGEST = 65_535
 
 
 def test_the_longest_message() -> None:
-    assert SUITE_1.longest_message == LONGEST
+    assert LONGEST_MESSAGE == LONGEST
 
 
 def test_a_longer_message_is_not_sealed_and_takes_no_number() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
+from sealway.crypto.suites import SUITE_1
 from sealway.protocol.policy import DAY_MS, DEFAULT_POLICY, HOUR_MS
 from sealway.protocol.prekeys import BUNDLE_LIFE_MS, ONE_TIME_KEYS, RENEW_AFTER_MS, REPLENISH_BELOW
 from sealway.protocol.start import transcript_hash
@@ -92,7 +93,7 @@ def test_the_session_hash_of_the_page_is_that_of_the_code() -> None:
     ]
     header = Envelope.decode(SHOWN["envelope-0"]).start
     assert header is not None
-    digest = transcript_hash(bytes(range(16)), ends[0], ends[1], header, SHOWN["x-one-time-b"])
+    digest = transcript_hash(bytes(range(16)), SUITE_1, ends[0], ends[1], header, SHOWN["x-one-time-b"])
     assert digest == SHOWN["session-hash"] == hashlib.sha256(SHOWN["transcript"]).digest()
 
 

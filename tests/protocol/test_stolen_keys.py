@@ -14,6 +14,7 @@ import pytest
 
 from sealway.crypto.keys import SoftAgreer, SoftSigner, agree, generate_scalar
 from sealway.crypto.secret import Secret
+from sealway.crypto.suites import SUITE_1
 from sealway.errors import LocalMisuse, Malformed, NotAuthentic, NotTrusted
 from sealway.identity.bundles import sign_bundle, verify_bundle
 from sealway.identity.credentials import verify_chain
@@ -71,7 +72,7 @@ def keys_of(first: Envelope, alice: Party, bob: Party, stolen: Iterable[str]) ->
     if index is not None:
         agreements.append(agree(known("one-time", bob.secrets.one_time[index]), header.ephemeral))
     public = None if index is None else bob.public[index]
-    digest = transcript_hash(DOMAIN_ID, alice.bundle, bob.bundle, header, public)
+    digest = transcript_hash(DOMAIN_ID, SUITE_1, alice.bundle, bob.bundle, header, public)
     return digest, schedule.start_keys(b"".join(a.reveal() for a in agreements), digest)
 
 
@@ -82,7 +83,7 @@ def as_responder(first: Envelope, alice: Party, bob: Party, stolen: Iterable[str
     x = first.start.ephemeral
     epoch = Epoch(x, 0, keys.reseed_root, chains=[Chain(0, 0, b"", 0, keys.chain)])
     return Session(
-        digest, "alice", False, keys.root, True, x, first.kid, first.start.receive_kid, NOW_MS, Sending(),
+        SUITE_1, digest, "alice", False, keys.root, True, x, first.kid, first.start.receive_kid, NOW_MS, Sending(),
         Receiving([epoch]), SentLog(), announce_kid=True,
     )  # fmt: skip
 
@@ -156,8 +157,8 @@ def test_without_a_one_time_key_a_later_thief_of_the_bundle_reads_what_came_befo
         epoch = SendingEpoch(mine.send.epoch.x, ephemeral, 0, keys.reseed_root, keys.chain, 1)
         sending = replace(mine.send, epoch=epoch)  # numbers, which are no secret
         stand_in = Session(
-            digest, "bob", True, keys.root, False, b"", b"\x01", first.kid, NOW_MS, sending, Receiving(), mine.log,
-            Start(first.start, bytes(64), b""),
+            SUITE_1, digest, "bob", True, keys.root, False, b"", b"\x01", first.kid, NOW_MS, sending, Receiving(),
+            mine.log, Start(first.start, bytes(64), b""),
         )  # fmt: skip
         return payload_of(stand_in.open(reply, now_ms=NOW_MS))
 

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
 from sealway.crypto.keys import agree
 from sealway.crypto.secret import Secret
+from sealway.crypto.suites import SUITE_1
 from sealway.errors import NotAuthentic, PeerForked, SealwayError
 from sealway.protocol import schedule
 from sealway.protocol.outcome import Sealed
@@ -91,7 +92,7 @@ class Thief:
 
 
 def _opens(found: Envelope, secret: bytes) -> bool:
-    key, base_iv = schedule.split(secret)
+    key, base_iv = schedule.split(secret, SUITE_1)
     try:
         AESCCM(key, tag_length=8).decrypt(envelope.nonce(base_iv, found.number), found.ciphertext, found.aad)
     except InvalidTag:
@@ -189,7 +190,7 @@ def forged_by(stolen: Session) -> Envelope:
     """What the peer would seal next on the chain that a state opens with."""
     chain = stolen.receive.epochs[-1].chains[-1]
     assert chain.key is not None
-    key, base_iv = schedule.split(schedule.advance(chain.key)[0])
+    key, base_iv = schedule.split(schedule.advance(chain.key)[0], SUITE_1)
     protected = envelope.protected_bytes(10, stolen.kid_in, chain.next)
     nonce, aad = envelope.nonce(base_iv, chain.next), envelope.enc_structure(protected)
     plaintext = Message(CODE_POST, payload=b"forged").encode()

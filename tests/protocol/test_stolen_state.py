@@ -8,6 +8,7 @@ from unittest import mock
 
 import pytest
 
+from sealway.crypto.suites import Suite
 from sealway.errors import PeerForked, PeerMisbehaved, Replayed, StateLost
 from sealway.protocol import schedule
 from sealway.protocol.outcome import Sealed
@@ -38,9 +39,9 @@ def test_what_was_opened_before_stays_closed() -> None:
     keys: list[bytes] = []
     split = schedule.split
 
-    def recorded(secret: bytes) -> tuple[bytes, bytes]:
-        keys.extend((secret, *split(secret)))
-        return split(secret)
+    def recorded(secret: bytes, suite: Suite) -> tuple[bytes, bytes]:
+        keys.extend((secret, *split(secret, suite)))
+        return split(secret, suite)
 
     with mock.patch.object(schedule, "split", recorded):
         sealed = [a.seal(b"%d" % number) for number in range(20)]

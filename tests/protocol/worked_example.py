@@ -11,6 +11,7 @@ import hmac
 
 from sealway.crypto.keys import SoftSigner, agree, public_x
 from sealway.crypto.secret import Secret
+from sealway.crypto.suites import SUITE_1
 from sealway.protocol import schedule
 from sealway.protocol.chains import Chain, Epoch
 from sealway.protocol.policy import DEFAULT_POLICY
@@ -77,18 +78,18 @@ def values() -> dict[str, bytes]:
     signature = SoftSigner(secrets["signer-a"]).sign(b"sealway start signature 1\x00" + session_hash)
     shown["signature"] = signature
     secret, _ = schedule.advance(keys.chain)
-    shown["message-key"], shown["base-iv"] = schedule.split(secret)
+    shown["message-key"], shown["base-iv"] = schedule.split(secret, SUITE_1)
 
     header = StartHeader(BUNDLES[0], X5TS[0], b"\x0a", x, 5)
     a = Session(
-        session_hash, NAMES[1], True, keys.root, False, b"", b"\x0a", BUNDLE_ID, NOW_MS,
+        SUITE_1, session_hash, NAMES[1], True, keys.root, False, b"", b"\x0a", BUNDLE_ID, NOW_MS,
         Sending(SendingEpoch(x, secrets["ephemeral-a"], 0, keys.reseed_root, keys.chain, 0)), Receiving(), SentLog(),
         Start(header, signature, b""), stepped_ms=NOW_MS, policy=DEFAULT_POLICY,
     )  # fmt: skip
     epoch = Epoch(x, 0, keys.reseed_root, chains=[Chain(0, 0, b"", 0, keys.chain)])
     b = Session(
-        session_hash, NAMES[0], False, keys.root, True, x, b"\x0b", b"\x0a", NOW_MS, Sending(), Receiving([epoch]),
-        SentLog(), announce_kid=True, stepped_ms=NOW_MS, policy=DEFAULT_POLICY,
+        SUITE_1, session_hash, NAMES[0], False, keys.root, True, x, b"\x0b", b"\x0a", NOW_MS, Sending(),
+        Receiving([epoch]), SentLog(), announce_kid=True, stepped_ms=NOW_MS, policy=DEFAULT_POLICY,
     )  # fmt: skip
     uptime = Uptime(bytes(16), 0)
 

@@ -39,6 +39,7 @@ NAMES = [
     "Messages",
     "Missing",
     "Name",
+    "NoCommonSuite",
     "NotAuthentic",
     "NotAuthorized",
     "NotFound",

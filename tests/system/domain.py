@@ -7,7 +7,8 @@ import os
 import time
 from dataclasses import dataclass, field
 
-from sealway.crypto.keys import SoftAgreer, SoftSigner, generate_scalar
+from sealway.crypto.keys import SoftSigner, generate_scalar
+from sealway.crypto.suites import SUITE_1, Suite
 from sealway.identity.credentials import verify_chain
 from sealway.identity.grants import issue_grant
 from sealway.identity.issuing import issue_certificate, make_csr, self_signed_ca
@@ -52,8 +53,8 @@ class Domain:
         self.root_document = sign_root(claims, [self.owner])
         self.root: OwnerRoot = trust_root_on_first_use(self.root_document, now=self.now)
 
-    def member(self, role: str, label: str, *, hub: str = HUB) -> Member:
-        name, key = Name(self.name, role, label), signer()
+    def member(self, role: str, label: str, *, hub: str = HUB, suite: Suite = SUITE_1) -> Member:
+        name, key = Name(self.name, role, label), SoftSigner(generate_scalar(os.urandom), suite.signature)
         chain = issue_certificate(
             make_csr(key, name),
             expected_name=name,
@@ -64,8 +65,8 @@ class Domain:
             random=os.urandom,
         )
         credential = verify_chain(chain, self.root, self.now, expected_name=name)
-        agreer = SoftAgreer(generate_scalar(os.urandom))
-        return Member(self.root, credential, key, agreer, MailboxAddress(hub, name.mailbox))
+        agreer = suite.curve.agreer(suite.curve.draw(os.urandom))
+        return Member(self.root, credential, key, agreer, MailboxAddress(hub, name.mailbox), suite)
 
     def grant(self, holder: Member, *scopes: str, devices: tuple[str, ...] | None = None) -> bytes:
         return issue_grant(

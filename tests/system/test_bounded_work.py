@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from sealway.crypto.curves import P256
 from sealway.errors import GapTooLarge, LocalMisuse
 from sealway.protocol import schedule
 from sealway.protocol.events import Event, Missing, Unacknowledged, WithoutOneTimeKey
@@ -115,7 +116,7 @@ class Attacker:
         """Step, if it holds the turn."""
         session = self.session
         if session.my_turn:
-            session.root = session.send.step(session.root, session.peer_x, os.urandom)
+            session.root = session.send.step(session.root, session.peer_x, os.urandom, session.suite.curve)
             session.my_turn = False
 
     def skip(self, numbers: int) -> None:
@@ -346,7 +347,7 @@ async def test_a_first_reply_from_far_away_costs_no_more_than_a_walk(work: Work)
     b.open(a.seal())
     session = b.session
     session.policy = replace(DEFAULT_POLICY, walk=1 << 33)
-    session.root, session.my_turn = session.send.step(session.root, session.peer_x, b.random), False
+    session.root, session.my_turn = session.send.step(session.root, session.peer_x, b.random, P256), False
     for far in (65_537, (1 << 32) - 2):
         session.send.next_number, session.send.must_reseed = far, True
         sealed = b.seal()

@@ -90,8 +90,8 @@ X5 = {1: -7, 16: cose.TYP_GRANT}
     "data",
     [
         raw({4: KID.kid, 16: cose.TYP_GRANT}), raw({1: -7, 4: KID.kid}), raw(X5), raw(GOOD | {34: [-16, bytes(32)]}),
-        raw(GOOD | {1: -8}), raw(GOOD | {1: "ES256"}), raw(GOOD | {1: [-7]}), raw(GOOD | {2: [16]}),
-        raw(GOOD | {3: 60}),
+        raw(GOOD | {1: -9}), raw(GOOD | {1: True}), raw(GOOD | {1: "ES256"}), raw(GOOD | {1: [-7]}),
+        raw(GOOD | {2: [16]}), raw(GOOD | {3: 60}),
         raw(GOOD | {4: b"short"}), raw(GOOD | {4: None}), raw(GOOD | {16: "application/cwt"}), raw(GOOD | {16: 60}),
         raw(GOOD | {16: [cose.TYP_GRANT]}),
         raw(X5 | {34: bytes(32)}), raw(X5 | {34: [-43, bytes(64)]}), raw(X5 | {34: [-16, bytes(31)]}),
@@ -101,7 +101,7 @@ X5 = {1: -7, 16: cose.TYP_GRANT}
         raw(GOOD, None, b"p", bytes(63)), raw(GOOD, None, b"p", None), raw(b""), raw(b"\xa0"), raw(None),
         raw(GOOD)[1:], b"\xd0" + raw(GOOD)[1:], cbor.encode_tagged(18, [cbor.encode(GOOD), {}, b"p"]),
     ],
-    ids=range(37),
+    ids=range(38),
 )  # fmt: skip
 def test_any_other_sign1_is_malformed(data: bytes) -> None:
     with pytest.raises(Malformed):

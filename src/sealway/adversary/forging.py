@@ -13,11 +13,12 @@ from dataclasses import replace
 
 from sealway.crypto.keys import SoftSigner, generate_scalar, public_x
 from sealway.crypto.ports import Random
+from sealway.identity.documents import sign_document
 from sealway.identity.issuing import issue_certificate, make_csr, self_signed_ca
 from sealway.identity.root import sign_root
 from sealway.wire.address import Name
 from sealway.wire.bundle import BundleClaims, Offer, OneTimeKey, SignedBundle
-from sealway.wire.cose import TYP_BUNDLE, KeyRef, Sign1, X5chain, sign1_to_be_signed
+from sealway.wire.cose import TYP_BUNDLE, KeyRef, X5chain
 from sealway.wire.merkle import merkle_path, merkle_root
 from sealway.wire.root_document import RootClaims
 
@@ -81,8 +82,7 @@ class Forger:
     def resigned(self, claims: BundleClaims, key_ref: KeyRef) -> bytes:
         """Return these claims under the adversary's signature."""
         payload = claims.encode()
-        signature = self.signer.sign(sign1_to_be_signed(TYP_BUNDLE, key_ref, payload))
-        return SignedBundle(Sign1(TYP_BUNDLE, key_ref, payload, signature), claims).encode()
+        return SignedBundle(sign_document(TYP_BUNDLE, key_ref, payload, self.signer), claims).encode()
 
     def one_time_key(self, genuine: BundleClaims, index: int) -> OneTimeKey:
         """Return a one-time key of the adversary's own under the index of another, with a path of the right length."""

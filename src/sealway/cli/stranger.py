@@ -100,8 +100,9 @@ class Stranger:
     def _bundle(self, sequence: int, issued: int) -> tuple[bytes, tuple[bytes, ...]]:
         member = self._member
         claims, public = bundle_claims(
-            make_prekeys(os.urandom, count=_ONE_TIME_KEYS), bundle_id=os.urandom(BUNDLE_ID_LENGTH), name=member.name,
-            mailbox=member.mailbox, sequence=sequence, agreement_key=member.agreer.public, now_s=issued,
+            make_prekeys(os.urandom, member.suite.curve, count=_ONE_TIME_KEYS),
+            bundle_id=os.urandom(BUNDLE_ID_LENGTH), name=member.name, mailbox=member.mailbox, sequence=sequence,
+            suite=member.suite, agreement_key=member.agreer.public, now_s=issued,
         )  # fmt: skip
         return sign_bundle(claims, member.credential, member.signer), public
 

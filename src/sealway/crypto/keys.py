@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""P-256 keys as types: a public half cannot be taken for a private one, and no key exists unvalidated.
+"""Keys as types: a public half cannot be taken for a private one, and no key exists unvalidated.
 
-Invariant: a VerifyingKey is a point on the curve; an agreement never uses a peer's x-coordinate that is not on it.
+Signatures are ES256 (P-256) or EdDSA (Ed25519). Agreement here is P-256's; curves.py has both groups.
+
+Invariant: a VerifyingKey is a point on its curve; an agreement never uses a peer's x-coordinate that is not on it.
 Private keys are kept as raw scalars (an OpenSSL key object costs 2.2 KiB) and become key objects only while they work;
 a SoftSigner or a SoftAgreer is one that works. Of public keys, which are no secret, the last few stay decompressed.
 """
@@ -10,21 +12,24 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from sealway.crypto.ed25519 import load_public
 from sealway.crypto.ports import Random
 from sealway.crypto.secret import Secret
 from sealway.errors import LocalMisuse, Malformed, NotAuthentic
 
 __all__ = [
     "Secret",
+    "SignatureAlgorithm",
     "SoftAgreer",
     "SoftSigner",
     "VerifyingKey",
@@ -42,6 +47,7 @@ SCALAR_BYTES: Final = 32
 COORDINATE_BYTES: Final = 32
 POINT_BYTES: Final = 33
 SIGNATURE_BYTES: Final = 64
+_ED25519_BYTES: Final = 32
 _MOST_LIFTED: Final = 128  # public keys that stay decompressed; 2 KiB each
 _DRAWS: Final = 16  # a fair source is refused once with a chance of 2^-32
 
@@ -52,31 +58,50 @@ _VERIFY: Final = ec.ECDSA(hashes.SHA256())
 _SIGN: Final = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
 
 
+class SignatureAlgorithm(IntEnum):
+    """How endpoints sign; the values are COSE's (RFC 9053 §2)."""
+
+    ES256 = -7
+    """ECDSA on P-256 with SHA-256."""
+    EDDSA = -8
+    """EdDSA on Ed25519."""
+
+    @property
+    def jose(self) -> str:
+        """The name in a JWT (RFC 7518 §3.1, RFC 8037 §3.1)."""
+        return "ES256" if self is SignatureAlgorithm.ES256 else "EdDSA"
+
+
 @dataclass(frozen=True, slots=True)
 class VerifyingKey:
-    """A P-256 public key that signatures are checked with.
+    """A public key that signatures are checked with.
 
     Args:
-        point: compressed SEC 1 §2.3.3 encoding, 33 bytes.
+        point: P-256: compressed, SEC 1 §2.3.3, 33 bytes. Ed25519: RFC 8032 §5.1.2, 32 bytes.
 
     Raises:
-        Malformed: not 33 bytes beginning with 02 or 03.
-        NotAuthentic: no such point on the curve.
+        Malformed: not 33 bytes beginning with 02 or 03, nor 32 bytes in canonical encoding.
+        NotAuthentic: no such point on the curve, or one of small order.
     """
 
     point: bytes
 
     def __post_init__(self) -> None:
-        if len(self.point) != POINT_BYTES or self.point[0] not in (2, 3):
-            raise Malformed("not a compressed P-256 point")
-        _lift(self.point)
+        self.to_cryptography()
 
     @classmethod
     def from_certificate_key(cls, key: object) -> VerifyingKey:
-        """Take over the public key of a certificate or a CSR. Raises Malformed unless it is a P-256 key."""
+        """Take over the public key of a certificate or a CSR. Raises Malformed unless it is P-256 or Ed25519."""
+        if isinstance(key, ed25519.Ed25519PublicKey):
+            return cls(key.public_bytes_raw())
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-            raise Malformed("not a P-256 key")
+            raise Malformed("neither a P-256 nor an Ed25519 key")
         return cls(key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint))
+
+    @property
+    def algorithm(self) -> SignatureAlgorithm:
+        """What its signatures are."""
+        return SignatureAlgorithm.ES256 if len(self.point) == POINT_BYTES else SignatureAlgorithm.EDDSA
 
     @property
     def kid(self) -> bytes:
@@ -84,31 +109,44 @@ class VerifyingKey:
         return hashlib.sha256(self.point).digest()[:8]
 
     def verify(self, message: bytes, signature: bytes) -> None:
-        """Return if ``signature`` (64 bytes r‖s, RFC 9053 §2.1) is this key's of ``message``. Raises NotAuthentic."""
+        """Return if ``signature`` is this key's of ``message``. Raises NotAuthentic.
+
+        It has 64 bytes: r‖s (RFC 9053 §2.1), or R‖S (RFC 8032 §5.1.7; S is checked to be below the group's order).
+        """
         if len(signature) != SIGNATURE_BYTES:
             raise NotAuthentic("a signature is not 64 bytes long")
-        r, s = int.from_bytes(signature[:32]), int.from_bytes(signature[32:])
+        key = self.to_cryptography()
         try:
-            self.to_cryptography().verify(encode_dss_signature(r, s), message, _VERIFY)
+            if isinstance(key, ed25519.Ed25519PublicKey):
+                key.verify(signature, message)
+            else:
+                r, s = int.from_bytes(signature[:32]), int.from_bytes(signature[32:])
+                key.verify(encode_dss_signature(r, s), message, _VERIFY)
         except InvalidSignature:
             raise NotAuthentic("a signature does not verify") from None
 
-    def to_cryptography(self) -> ec.EllipticCurvePublicKey:
+    def to_cryptography(self) -> ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey:
         """Return the key object of the cryptography package."""
+        if len(self.point) == _ED25519_BYTES:
+            return load_public(self.point)
+        if len(self.point) != POINT_BYTES or self.point[0] not in (2, 3):
+            raise Malformed("not a compressed P-256 point")
         return _lift(self.point)
 
 
 class SoftSigner:
-    """A Signer whose scalar is in this process's memory.
+    """A Signer whose private key is in this process's memory.
 
     Args:
-        scalar: 32 bytes, big-endian, 1 to n-1. Raises LocalMisuse otherwise.
+        scalar: 32 bytes. ES256: big-endian, 1 to n-1. EdDSA: any (RFC 8032 §5.1.5). Raises LocalMisuse otherwise.
+        algorithm: what it signs with.
     """
 
     __slots__ = ("_key", "_public")
 
-    def __init__(self, scalar: Secret) -> None:
-        self._key = private_key(scalar)
+    def __init__(self, scalar: Secret, algorithm: SignatureAlgorithm = SignatureAlgorithm.ES256) -> None:
+        es256 = algorithm is SignatureAlgorithm.ES256
+        self._key = private_key(scalar) if es256 else _ed25519_private(scalar)
         self._public = VerifyingKey.from_certificate_key(self._key.public_key())
 
     @property
@@ -117,7 +155,9 @@ class SoftSigner:
         return self._public
 
     def sign(self, message: bytes) -> bytes:
-        """Return the 64-byte ES256 signature r‖s; the same message gives the same signature (RFC 6979)."""
+        """Return the 64-byte signature; the same message gives the same one (RFC 6979, RFC 8032)."""
+        if isinstance(self._key, ed25519.Ed25519PrivateKey):
+            return self._key.sign(message)
         r, s = decode_dss_signature(self._key.sign(message, _SIGN))
         return r.to_bytes(32) + s.to_bytes(32)
 
@@ -194,6 +234,12 @@ def private_key(scalar: Secret) -> ec.EllipticCurvePrivateKey:
     if len(scalar) != SCALAR_BYTES or not 0 < value < ORDER:
         raise LocalMisuse("not a P-256 private scalar")
     return ec.derive_private_key(value, _CURVE)
+
+
+def _ed25519_private(seed: Secret) -> ed25519.Ed25519PrivateKey:
+    if len(seed) != SCALAR_BYTES:
+        raise LocalMisuse("not an Ed25519 private key")
+    return ed25519.Ed25519PrivateKey.from_private_bytes(seed.reveal())
 
 
 def _lift_x(x: bytes) -> ec.EllipticCurvePublicKey:

@@ -18,25 +18,25 @@ Random: TypeAlias = Callable[[int], bytes]
 
 
 class Signer(Protocol):
-    """A P-256 signing key (ES256)."""
+    """A signing key: P-256 (ES256) or Ed25519 (EdDSA); ``public.algorithm`` says which."""
 
     @property
     def public(self) -> VerifyingKey:
         """The public half."""
 
     def sign(self, message: bytes) -> bytes:
-        """Return the 64-byte signature r‖s over SHA-256 of ``message`` (RFC 9053 §2.1)."""
+        """Return the 64-byte signature: r‖s over SHA-256 of ``message``, or R‖S (RFC 9053 §2.1, §2.2)."""
 
 
 class Agreer(Protocol):
-    """A P-256 key-agreement key."""
+    """A key-agreement key on the curve of its endpoint's suites."""
 
     @property
     def public(self) -> bytes:
-        """The public half: a 32-byte x-coordinate."""
+        """The public half: a 32-byte x-coordinate (P-256), or u-coordinate (X25519)."""
 
-    def agree(self, peer_x: bytes) -> Secret:
-        """Return the 32-byte x-coordinate both ends compute. Raises Malformed, NotAuthentic for a bad ``peer_x``."""
+    def agree(self, peer: bytes, /) -> Secret:
+        """Return the 32-byte coordinate that both ends compute. Raises Malformed, NotAuthentic for a bad ``peer``."""
 
 
 class Unwrapper(Protocol):

@@ -23,6 +23,7 @@ from typing import Final, TypeAlias
 
 from sealway.crypto.ports import Signer
 from sealway.crypto.secret import Secret
+from sealway.crypto.suites import SUITE_1, Suite
 from sealway.errors import LocalMisuse, NotTrusted, SealwayError, StateLost
 from sealway.identity.credentials import Credential, verify_chain
 from sealway.identity.enrolment import EnrolmentClaims, read_root, verify_enrolment
@@ -124,19 +125,24 @@ class Home:
         return HOP_KEY if self.command in _HOPS else SIGNING_KEY
 
     # first phase: keys and a request ---------------------------------------------------------------------------
-    def prepare(self, name: Name, passphrase: Secret) -> bytes:
+    def prepare(self, name: Name, passphrase: Secret, suite: Suite | None = None) -> bytes:
         """Make the keys and the request for ``name``, and return the request. Begun before and interrupted, it is
         completed.
 
+        Args:
+            suite: what the keys are made for; None: what those that are here already were made for, or suite 1.
+
         Raises:
-            LocalMisuse: another name was asked for here, a wrong passphrase, or the directory cannot be used.
+            LocalMisuse: another name or another suite was asked for here, a wrong passphrase, or the directory cannot
+                be used.
         """
         with self._held():
             keystore = self._open_keystore(passphrase, create=True)
             known = keystore.labels()
+            wanted = self._wanted_suite(keystore, suite)
             for label, kind in self._keys.items():
                 if label not in known:
-                    keystore.generate(label, kind)
+                    keystore.generate(label, kind, wanted)
             if self.request_path.exists():
                 self._check_same(name)
             else:
@@ -146,6 +152,14 @@ class Home:
     def _held(self) -> DirectoryLock:
         demand_free(self.path)
         return DirectoryLock(self.path, f"sealway {self.command}")
+
+    def _wanted_suite(self, keystore: FileKeystore, suite: Suite | None) -> Suite:
+        known = keystore.suite(self._identity) if self._identity in keystore.labels() else None
+        if suite is not None and known is not None and suite is not known:
+            raise LocalMisuse(
+                f"the keys in {self.path} are for suite {known.number}", hint="use a directory of its own"
+            )
+        return suite or known or SUITE_1
 
     def _check_same(self, name: Name) -> None:
         asked, _ = verify_csr(read_private(self.request_path, limit=MAX_DOCUMENT_BYTES))

@@ -23,7 +23,7 @@ _FORM_SCHEMA: Final[dict[str, Any]] = {
     "properties": {
         "grant_type": {"type": "string", "enum": [GRANT_TYPE]},
         "client_assertion_type": {"type": "string", "enum": [ASSERTION_TYPE]},
-        "client_assertion": {"type": "string", "description": "JWT, ES256, the certificate chain in x5c"},
+        "client_assertion": {"type": "string", "description": "JWT, ES256 or EdDSA, the certificate chain in x5c"},
         "client_id": _TEXT,
     },
 }

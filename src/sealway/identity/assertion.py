@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The assertion by which an endpoint asks a hop for admission: a JWT (RFC 7519) signed by its certificate's key.
 
-RFC 7523 §2.2 and §3: client authentication; ES256 (RFC 7518 §3.4), compact serialisation (RFC 7515 §7.1), the
-certificate chain in x5c (RFC 7515 §4.1.6).
+RFC 7523 §2.2 and §3: client authentication; ES256 (RFC 7518 §3.4) or EdDSA (RFC 8037 §3.1), compact serialisation
+(RFC 7515 §7.1), the certificate chain in x5c (RFC 7515 §4.1.6).
 
 Invariant: an Assertion exists only if its chain was proven under the owner's root, the chain's own key signed it, it
 names the certified endpoint, and it was meant for this audience at this time. Whether it was used before is for the
@@ -18,8 +18,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import InitVar, dataclass
 from typing import Any, Final, NoReturn
 
+from sealway.crypto.keys import SignatureAlgorithm
 from sealway.crypto.ports import Random, Signer
-from sealway.errors import Malformed, NotTrusted, TooLarge
+from sealway.errors import Malformed, NotAuthentic, NotTrusted, TooLarge
 from sealway.identity.credentials import Credential, verify_chain
 from sealway.identity.proof import Proof
 from sealway.identity.root import OwnerRoot
@@ -33,6 +34,7 @@ LEEWAY_SECONDS: Final = 60
 
 _LIFETIME_SECONDS: Final = 120
 _HEADER: Final = frozenset({"alg", "typ", "x5c"})
+_ALGORITHMS: Final = tuple(algorithm.jose for algorithm in SignatureAlgorithm)
 _CLAIMS: Final = ("iss", "sub", "aud", "exp", "iat", "jti")
 _MOST_JTI: Final = 128
 
@@ -71,7 +73,7 @@ def make_assertion(
         now: Unix seconds.
         random: source of the jti.
     """
-    header = {"alg": "ES256", "typ": "JWT", "x5c": [b64encode(der).decode() for der in chain]}
+    header = {"alg": signer.public.algorithm.jose, "typ": "JWT", "x5c": [b64encode(der).decode() for der in chain]}
     claims = {
         "iss": name,
         "sub": name,
@@ -100,7 +102,9 @@ def verify_assertion(text: str, root: OwnerRoot, now: int, *, audiences: Collect
     """
     header, claims, signing_input, signature = _parts(text)
     credential = verify_chain(_chain(header), root, now)
-    credential.key.verify(signing_input, signature)  # RFC 7523 §3 item 9; the algorithm is pinned in _chain
+    if header["alg"] != credential.key.algorithm.jose:  # RFC 8725 §3.1: the certificate's key decides, not the header
+        raise NotAuthentic("an assertion names another algorithm than its signer's key has")
+    credential.key.verify(signing_input, signature)  # RFC 7523 §3 item 9
     _check_parties(claims, str(credential.name), audiences)
     _check_times(claims, now)
     return Assertion(credential=credential, jti=_jti(claims), expires=claims["exp"] + LEEWAY_SECONDS, proof=_PROOF)
@@ -117,9 +121,9 @@ def _parts(text: str) -> tuple[dict[str, Any], dict[str, Any], bytes, bytes]:
 
 
 def _chain(header: dict[str, Any]) -> list[bytes]:
-    # RFC 8725 §3.1: the algorithm is ours to choose. RFC 7515 §4.1.11: crit is not understood, as nothing else is.
-    if header.get("alg") != "ES256" or header.get("typ", "JWT") != "JWT" or not header.keys() <= _HEADER:
-        raise Malformed("an assertion's header is alg ES256, typ JWT and x5c")
+    # RFC 8725 §3.1: the algorithms are ours to choose. RFC 7515 §4.1.11: crit is not understood, as nothing else is.
+    if header.get("alg") not in _ALGORITHMS or header.get("typ", "JWT") != "JWT" or not header.keys() <= _HEADER:
+        raise Malformed("an assertion's header is alg ES256 or EdDSA, typ JWT and x5c")
     chain = header.get("x5c")
     if not isinstance(chain, list) or not 1 <= len(chain) <= 4:
         raise Malformed("an assertion carries its certificate chain in x5c")

@@ -2,8 +2,8 @@
 """Prekey bundles: signed by their endpoint, proven by everyone who begins or accepts a session with it.
 
 Invariant: a ProvenBundle was signed by the very certificate that its Credential is, for that name, is not expired, is
-not older than one already seen, and its keys are points on the curve; its one-time key, if any, is under the Merkle
-root that was signed.
+not older than one already seen, and its keys are sound keys of the one curve that its suites have; those suites sign as
+its certificate does; its one-time key, if any, is under the Merkle root that was signed.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from __future__ import annotations
 from dataclasses import InitVar, dataclass
 from typing import Final
 
-from sealway.crypto.keys import validated_x
 from sealway.crypto.ports import Signer
+from sealway.crypto.suites import Suite, known_suites
 from sealway.errors import LocalMisuse, Malformed, NotTrusted, Replayed
 from sealway.identity.clock import check_period
 from sealway.identity.credentials import Credential
+from sealway.identity.documents import sign_document, verify_document
 from sealway.identity.proof import Proof
 from sealway.wire.bundle import BundleClaims, Offer, OneTimeKey, Publication, SignedBundle
-from sealway.wire.cose import TYP_BUNDLE, Sign1, X5chain, X5t, sign1_to_be_signed
+from sealway.wire.cose import TYP_BUNDLE, Sign1, X5chain, X5t
 from sealway.wire.merkle import merkle_root, verify_path
 
 _PROOF: Final = Proof("verify_bundle, verify_offer or verify_publication")
@@ -31,6 +32,7 @@ class ProvenBundle:
     Args:
         credential: whose it is.
         claims: what it says.
+        suites: those of its suites that this version has, the preferred first; at least one, all of one curve.
         encoded: the signed bundle as it travels.
         hash: SHA-256 of ``encoded``, 32 bytes: how a start names it.
         one_time: the one-time key that came with it, proven to be the endpoint's, or None.
@@ -38,6 +40,7 @@ class ProvenBundle:
 
     credential: Credential
     claims: BundleClaims
+    suites: tuple[Suite, ...]
     encoded: bytes
     hash: bytes
     one_time: OneTimeKey | None = None
@@ -58,8 +61,7 @@ def sign_bundle(claims: BundleClaims, credential: Credential, signer: Signer) ->
     if claims.name != credential.name:
         raise LocalMisuse(f"a bundle of {credential.name} cannot be in the name of {claims.name}")
     key_ref, payload = X5t(credential.x5t), claims.encode()
-    signature = signer.sign(sign1_to_be_signed(TYP_BUNDLE, key_ref, payload))
-    return SignedBundle(Sign1(TYP_BUNDLE, key_ref, payload, signature), claims).encode()
+    return SignedBundle(sign_document(TYP_BUNDLE, key_ref, payload, signer), claims).encode()
 
 
 def verify_bundle(
@@ -76,8 +78,9 @@ def verify_bundle(
 
     Raises:
         Malformed, TooLarge: not a signed bundle in its strict form.
-        NotAuthentic: the signature does not verify, or a key is not on the curve.
-        NotTrusted: another endpoint's or another certificate's; expired, or from the future.
+        NotAuthentic: the signature does not verify, or a key is not a sound one of its suites' curve.
+        NotTrusted: another endpoint's or another certificate's; expired, or from the future; its suites do not fit
+            each other or the certificate, or this version has none of them.
         Replayed: older than one already seen.
     """
     return _verified(encoded, credential, now, lowest_sequence, now_is_floor, None)
@@ -121,22 +124,23 @@ def _verified(
     claims = bundle.claims
     # RFC 9360 §2: x5t or x5chain names the certificate; it must be the one that was proven.
     _check_signer(bundle.sign1, credential)
-    # RFC 9052 §4.4: the signature, over what was decoded.
-    credential.key.verify(bundle.sign1.to_be_signed, bundle.sign1.signature)
+    verify_document(bundle.sign1, credential.key)
     if claims.name != credential.name:
         raise NotTrusted(f"a bundle in the name of {claims.name} was signed by {credential.name}")
     check_period("a bundle", claims.issued, claims.expires, now, now_is_floor=now_is_floor)
     if claims.sequence < lowest_sequence:
         raise Replayed(f"a bundle of {claims.name} is older than one already seen")
+    suites = _fitting_suites(claims, credential)
     # SP 800-56A §5.6.2.3.3: public keys are validated before anything is agreed with them.
-    validated_x(claims.agreement_key)
-    validated_x(claims.signed_prekey)
+    suites[0].curve.validated(claims.agreement_key)
+    suites[0].curve.validated(claims.signed_prekey)
     return ProvenBundle(
         credential=credential,
         claims=claims,
+        suites=suites,
         encoded=encoded,
         hash=bundle.hash,
-        one_time=None if one_time is None else _proven_key(claims, one_time),
+        one_time=None if one_time is None else _proven_key(claims, one_time, suites[0]),
         proof=_PROOF,
     )
 
@@ -151,10 +155,21 @@ def _check_signer(sign1: Sign1, credential: Credential) -> None:
         raise NotTrusted(f"a bundle was not signed by the certificate of {credential.name}")
 
 
-def _proven_key(claims: BundleClaims, one_time: OneTimeKey) -> OneTimeKey:
+def _fitting_suites(claims: BundleClaims, credential: Credential) -> tuple[Suite, ...]:
+    suites = known_suites(claims.suites)
+    if not suites:
+        raise NotTrusted(f"{claims.name} takes part in suites that this version does not have")
+    if any(suite.curve is not suites[0].curve for suite in suites):
+        raise NotTrusted(f"a bundle of {claims.name} lists suites of different curves, and its keys are of one")
+    if suites[0].signature is not credential.key.algorithm:
+        raise NotTrusted(f"a bundle of {claims.name} lists a suite that does not sign as its certificate does")
+    return suites
+
+
+def _proven_key(claims: BundleClaims, one_time: OneTimeKey, suite: Suite) -> OneTimeKey:
     # RFC 9162 §2.1.3.2
     if claims.one_time_root is None or claims.one_time_count is None:
         raise Malformed("an offer has a one-time key, and its bundle commits to none")
     verify_path(claims.one_time_root, claims.one_time_count, one_time.index, one_time.key, one_time.path)
-    validated_x(one_time.key)
+    suite.curve.validated(one_time.key)
     return one_time

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One X.509 certificate: read within bounds, and the checks of RFC 5280 §6.1 that concern it alone or with its issuer.
 
-Invariant: what is not understood is refused. Only P-256 with ECDSA and SHA-256, only DER, at most 4 KiB, no critical
-extension that is not acted on, no name constraints.
+Invariant: what is not understood is refused. Only keys on P-256 and Ed25519 (RFC 8410), only signatures of an authority
+with ECDSA and SHA-256, only DER, at most 4 KiB, no critical extension that is not acted on, no name constraints.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Certificate:
 
     Args:
         der: its encoding.
-        key: its public key, a valid P-256 point.
+        key: its public key, valid; an authority's is on P-256, since nothing that another signed is read.
         parsed: the cryptography package's view of it.
     """
 
@@ -104,8 +104,8 @@ def read_certificate(der: bytes) -> Certificate:
 
     Raises:
         TooLarge: over 4 KiB.
-        Malformed: not a DER X.509 version 3 certificate with a P-256 key and an ECDSA-SHA-256 signature.
-        NotAuthentic: the public key is not on the curve.
+        Malformed: not a DER X.509 version 3 certificate with a P-256 or Ed25519 key and an ECDSA-SHA-256 signature.
+        NotAuthentic: the public key is not on its curve.
         NotTrusted: a critical extension that is not understood, or name constraints.
     """
     if len(der) > MAX_CERTIFICATE_BYTES:

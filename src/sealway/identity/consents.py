@@ -14,10 +14,11 @@ from sealway.crypto.ports import Signer
 from sealway.errors import LocalMisuse, NotTrusted
 from sealway.identity.clock import check_period
 from sealway.identity.credentials import Credential
+from sealway.identity.documents import sign_document, verify_document
 from sealway.identity.proof import Proof
 from sealway.wire.address import Name
 from sealway.wire.consent import ConsentClaims, SignedConsent
-from sealway.wire.cose import TYP_CONSENT, Sign1, X5t, sign1_to_be_signed
+from sealway.wire.cose import TYP_CONSENT, X5t
 
 _PROOF: Final = Proof("verify_consent")
 
@@ -52,8 +53,7 @@ def sign_consent(device: Credential, gateway: Name, signer: Signer, *, now: int,
         raise LocalMisuse("a consent is signed with the key of the device's certificate")
     claims = ConsentClaims(device.name, gateway, device.name.mailbox, now, now + seconds)
     key_ref, payload = X5t(device.x5t), claims.encode()
-    signature = signer.sign(sign1_to_be_signed(TYP_CONSENT, key_ref, payload))
-    return SignedConsent(Sign1(TYP_CONSENT, key_ref, payload, signature), claims).encode()
+    return SignedConsent(sign_document(TYP_CONSENT, key_ref, payload, signer), claims).encode()
 
 
 def verify_consent(encoded: bytes, device: Credential, now: int) -> ProvenConsent:
@@ -74,7 +74,7 @@ def verify_consent(encoded: bytes, device: Credential, now: int) -> ProvenConsen
     # RFC 9360 §2: x5t names the certificate; it must be the one that was proven.
     if consent.sign1.key_ref != X5t(device.x5t) or claims.device != device.name:
         raise NotTrusted(f"a consent was not signed by the certificate of {device.name}")
-    device.key.verify(consent.sign1.to_be_signed, consent.sign1.signature)  # RFC 9052 §4.4
+    verify_document(consent.sign1, device.key)
     if claims.gateway.domain != device.name.domain:
         raise NotTrusted(f"{device.name} consents to a gateway of another domain")
     check_period("a consent", claims.issued, claims.expires, now, now_is_floor=False)

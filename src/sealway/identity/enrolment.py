@@ -20,6 +20,7 @@ from sealway.crypto.keys import VerifyingKey
 from sealway.crypto.ports import Signer
 from sealway.errors import Malformed, NotTrusted
 from sealway.identity.credentials import Credential, verify_chain
+from sealway.identity.documents import sign_document, verify_document
 from sealway.identity.grants import Grant, verify_grant
 from sealway.identity.proof import Proof
 from sealway.identity.root import OwnerRoot
@@ -32,7 +33,6 @@ from sealway.wire.cose import (
     Sign1,
     check_chain,
     expect_type,
-    sign1_to_be_signed,
 )
 
 VERSION: Final = 1
@@ -131,8 +131,7 @@ class Enrolment:
 def sign_enrolment(claims: EnrolmentClaims, signer: Signer) -> bytes:
     """Return the encoded enrolment, signed by one of the owner's grant keys."""
     key_ref, payload = Kid(signer.public.kid), claims.encode()
-    signature = signer.sign(sign1_to_be_signed(TYP_ENROLMENT, key_ref, payload))
-    return Sign1(TYP_ENROLMENT, key_ref, payload, signature).encode()
+    return sign_document(TYP_ENROLMENT, key_ref, payload, signer).encode()
 
 
 def read_root(encoded: bytes) -> bytes:
@@ -160,7 +159,7 @@ def verify_enrolment(encoded: bytes, root: OwnerRoot, now: int, *, member: Verif
         raise NotTrusted("the enrolment holds another root document than the one that is trusted")
     key_ref = sign1.key_ref
     key = root.grant_key(key_ref.kid if isinstance(key_ref, Kid) else b"", now)
-    key.verify(sign1.to_be_signed, sign1.signature)  # RFC 9052 §4.4
+    verify_document(sign1, key)
     credential = verify_chain(claims.chain, root, now)
     if credential.key != member:
         raise NotTrusted("the enrolment certifies another key", hint="enrol with the request that this key signed")

@@ -13,15 +13,16 @@ from typing import Final
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sealway.crypto.keys import VerifyingKey
+from sealway.crypto.keys import SignatureAlgorithm, VerifyingKey
 from sealway.crypto.ports import Random, Signer
 from sealway.errors import Malformed, NotAuthorized, NotTrusted
 from sealway.identity.clock import check_period
 from sealway.identity.credentials import Credential
+from sealway.identity.documents import sign_document, verify_document
 from sealway.identity.proof import Proof
 from sealway.identity.root import OwnerRoot
 from sealway.wire.address import Name
-from sealway.wire.cose import TYP_GRANT, Kid, Sign1, sign1_to_be_signed
+from sealway.wire.cose import TYP_GRANT, Kid
 from sealway.wire.grant import GrantClaims, Scope, SignedGrant, every_device
 
 DEFAULT_SECONDS: Final = 24 * 3600
@@ -118,8 +119,7 @@ def issue_grant(
         scopes=tuple(Scope.parse(scope) if isinstance(scope, str) else scope for scope in scopes),
     )
     key_ref, payload = Kid(signer.public.kid), claims.encode()
-    signature = signer.sign(sign1_to_be_signed(TYP_GRANT, key_ref, payload))
-    return SignedGrant(Sign1(TYP_GRANT, key_ref, payload, signature), claims).encode()
+    return SignedGrant(sign_document(TYP_GRANT, key_ref, payload, signer), claims).encode()
 
 
 def verify_grant(encoded: bytes, root: OwnerRoot, now: int, *, now_is_floor: bool = False) -> Grant:
@@ -141,7 +141,7 @@ def verify_grant(encoded: bytes, root: OwnerRoot, now: int, *, now_is_floor: boo
     grant = SignedGrant.decode(encoded)
     key_ref = grant.sign1.key_ref
     key = root.grant_key(key_ref.kid if isinstance(key_ref, Kid) else b"", now)
-    key.verify(grant.sign1.to_be_signed, grant.sign1.signature)  # RFC 9052 §4.4, RFC 8392 §7.2 step 4
+    verify_document(grant.sign1, key)  # RFC 8392 §7.2 step 4
     if grant.claims.issuer != root.domain:  # RFC 8392 §3.1.1
         raise NotTrusted(f"a grant of {grant.claims.issuer} means nothing in {root.domain}")
     _check_time(grant.claims, now, now_is_floor)
@@ -165,13 +165,17 @@ def _check_audience(claims: GrantClaims, device: Name) -> None:
 
 
 def _holder_key(claims: GrantClaims) -> VerifyingKey:
-    # RFC 8747 §3.2 with the COSE_Key of RFC 9053 §7.1.1: both coordinates are given, and both are checked.
+    # RFC 8747 §3.2 with the COSE_Key of RFC 9053 §7.2 (Ed25519) or §7.1.1: both coordinates are given, and checked.
+    if claims.holder_y is None:
+        return VerifyingKey(claims.holder_x)
     key = VerifyingKey(bytes([2 | claims.holder_y[-1] & 1]) + claims.holder_x)
     if _coordinates(key)[1] != claims.holder_y:
         raise Malformed("the holder's key in a grant is not a point")
     return key
 
 
-def _coordinates(key: VerifyingKey) -> tuple[bytes, bytes]:
+def _coordinates(key: VerifyingKey) -> tuple[bytes, bytes | None]:
+    if key.algorithm is SignatureAlgorithm.EDDSA:
+        return key.point, None
     point = key.to_cryptography().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     return point[1:33], point[33:]

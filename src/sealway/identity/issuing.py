@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID, SignatureAlgorithmOID
 
-from sealway.crypto.keys import VerifyingKey
+from sealway.crypto.keys import SignatureAlgorithm, VerifyingKey
 from sealway.crypto.ports import Random, Signer
 from sealway.errors import LocalMisuse, Malformed, NotAuthentic, NotTrusted, TooLarge
 from sealway.identity.certificates import (
@@ -34,7 +34,7 @@ from sealway.identity.certificates import (
     read_certificate,
     subject_key_id,
 )
-from sealway.identity.signing_key import SigningKey
+from sealway.identity.signing_key import EdwardsSigningKey, SigningKey
 from sealway.wire.address import Name
 
 IPAddress = IPv4Address | IPv6Address
@@ -42,6 +42,10 @@ IPAddress = IPv4Address | IPv6Address
 BACKDATED_SECONDS: Final = 300
 """Certificates begin this long before they are issued, for clocks that are behind."""
 
+_OIDS: Final = {
+    SignatureAlgorithm.ES256: SignatureAlgorithmOID.ECDSA_WITH_SHA256,
+    SignatureAlgorithm.EDDSA: SignatureAlgorithmOID.ED25519,  # RFC 8410 §3
+}
 _SERIAL_BYTES: Final = 16
 _AUTHORITY_USAGE: Final = x509.KeyUsage(
     digital_signature=False,
@@ -60,7 +64,7 @@ def make_csr(signer: Signer, name: Name) -> bytes:
     """Return a certificate request (PKCS #10, RFC 2986; DER) for ``name``, signed by the key it asks for."""
     builder = x509.CertificateSigningRequestBuilder(_common_name(name), [])
     builder = builder.add_extension(_alternative_names(name, (), ()), critical=False)
-    return builder.sign(SigningKey(signer), hashes.SHA256()).public_bytes(Encoding.DER)
+    return _request_signed(builder, signer).public_bytes(Encoding.DER)
 
 
 def verify_csr(der: bytes) -> tuple[Name, VerifyingKey]:
@@ -68,7 +72,7 @@ def verify_csr(der: bytes) -> tuple[Name, VerifyingKey]:
 
     Raises:
         TooLarge: over 4 KiB.
-        Malformed: not a DER PKCS #10 request with a P-256 key, signed with ECDSA and SHA-256.
+        Malformed: not a DER PKCS #10 request with a P-256 or Ed25519 key, signed with that (ECDSA with SHA-256).
         NotAuthentic: the signature does not verify.
         NotTrusted: not exactly one Sealway name.
     """
@@ -79,9 +83,9 @@ def verify_csr(der: bytes) -> tuple[Name, VerifyingKey]:
         extensions = request.extensions
         check_encoding("a certificate request", der, request)
         public, valid = request.public_key(), request.is_signature_valid
-    if request.signature_algorithm_oid != SignatureAlgorithmOID.ECDSA_WITH_SHA256:
-        raise Malformed("a certificate request is not signed with ECDSA and SHA-256")
     key = VerifyingKey.from_certificate_key(public)
+    if request.signature_algorithm_oid != _OIDS[key.algorithm]:
+        raise Malformed("a certificate request is not signed as its key does (ECDSA with SHA-256, or Ed25519)")
     if not valid:  # RFC 2986 §4.2: the signature is the proof of possession
         raise NotAuthentic("a certificate request's signature does not verify")
     return _requested_name(extensions), key
@@ -165,6 +169,12 @@ def issue_certificate(
     return leaf, *ca_chain[:-1]
 
 
+def _request_signed(builder: x509.CertificateSigningRequestBuilder, signer: Signer) -> x509.CertificateSigningRequest:
+    if signer.public.algorithm is SignatureAlgorithm.EDDSA:
+        return builder.sign(EdwardsSigningKey(signer), None)
+    return builder.sign(SigningKey(signer), hashes.SHA256())
+
+
 def _usable_issuer(der: bytes, signer: Signer, now: int) -> Certificate:
     issuer = read_certificate(der)
     check_authority(issuer, below=0)
@@ -193,6 +203,8 @@ def _serial(random: Random) -> int:
 
 def _key_identifier(key: VerifyingKey) -> bytes:
     # RFC 7093 §2 method 1: the leftmost 160 bits of SHA-256 over the subjectPublicKey bit string.
+    if key.algorithm is SignatureAlgorithm.EDDSA:  # RFC 8410 §4: the bit string is the key itself
+        return hashlib.sha256(key.point).digest()[:20]
     x962 = key.to_cryptography().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     return hashlib.sha256(x962).digest()[:20]
 

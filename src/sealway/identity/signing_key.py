@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Signer in the shape that the cryptography package's CSR and certificate builders want.
+"""Signers in the shape that the cryptography package's CSR and certificate builders want.
 
 Invariant: what the builders get can sign, and nothing else: asked for the private key itself, it refuses.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from sealway.crypto.ports import Signer
@@ -37,8 +37,11 @@ class SigningKey(ec.EllipticCurvePrivateKey):
         return 256
 
     def public_key(self) -> ec.EllipticCurvePublicKey:
-        """Return the public half."""
-        return self._signer.public.to_cryptography()
+        """Return the public half. Raises LocalMisuse unless it is on P-256."""
+        public = self._signer.public.to_cryptography()
+        if not isinstance(public, ec.EllipticCurvePublicKey):
+            raise LocalMisuse("this signer's key is not on P-256")
+        return public
 
     def sign(
         self, data: bytes | bytearray | memoryview, signature_algorithm: ec.EllipticCurveSignatureAlgorithm
@@ -67,6 +70,42 @@ class SigningKey(ec.EllipticCurvePrivateKey):
         self._refuse()
 
     def __deepcopy__(self, memo: object) -> SigningKey:
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise LocalMisuse("this key can sign and nothing else")
+
+
+class EdwardsSigningKey(ed25519.Ed25519PrivateKey):
+    """An Ed25519 private key that can only sign.
+
+    Args:
+        signer: does the work, wherever its key is.
+    """
+
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+
+    def public_key(self) -> ed25519.Ed25519PublicKey:
+        """Return the public half."""
+        return ed25519.Ed25519PublicKey.from_public_bytes(self._signer.public.point)
+
+    def sign(self, data: bytes | bytearray | memoryview) -> bytes:
+        """Return the 64-byte signature (RFC 8032 §5.1.6)."""
+        return self._signer.sign(bytes(data))
+
+    def private_bytes(self, encoding: object, format: object, encryption_algorithm: object) -> bytes:  # noqa: A002
+        """Refuse."""
+        self._refuse()
+
+    def private_bytes_raw(self) -> bytes:
+        """Refuse."""
+        self._refuse()
+
+    def __copy__(self) -> EdwardsSigningKey:
+        self._refuse()
+
+    def __deepcopy__(self, memo: object) -> EdwardsSigningKey:
         self._refuse()
 
     def _refuse(self) -> NoReturn:

@@ -13,11 +13,12 @@ from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Final, Self
 
-from sealway.crypto.keys import private_key
 from sealway.crypto.ports import Random
 from sealway.crypto.secret import Secret
+from sealway.crypto.suites import SUITE_1, suite
 from sealway.errors import LocalMisuse, SealwayError, StateLost
 from sealway.keystore.memory import LABEL, Key, MemoryKeystore
+from sealway.keystore.ports import Kind
 from sealway.keystore.private_file import read_private, replace_private
 from sealway.keystore.sealing import SALT_BYTES, Cost, Lock, seal, unseal
 
@@ -85,18 +86,28 @@ class FileKeystore(MemoryKeystore):
 
 
 def _encoded(keys: dict[str, Key]) -> Secret:
-    entries = [[label, key.kind, b64encode(key.scalar.reveal()).decode()] for label, key in sorted(keys.items())]
+    entries = [[label, *_entry(key)] for label, key in sorted(keys.items())]
     return Secret(json.dumps(entries).encode())
+
+
+def _entry(key: Key) -> list[str | int]:
+    """Kind, scalar, and the suite unless it is 1, as in files that were written before there were others."""
+    plain: list[str | int] = [key.kind, b64encode(key.scalar.reveal()).decode()]
+    return plain if key.suite is SUITE_1 else [*plain, key.suite.number]
 
 
 def _decoded(plaintext: Secret) -> dict[str, Key]:
     """Read what ``_encoded`` wrote: authentic, yet perhaps written by a version with an error."""
     try:
-        keys = {label: Key(kind, Secret(b64decode(scalar))) for label, kind, scalar in json.loads(plaintext.reveal())}
+        keys = {label: _key(*entry) for label, *entry in json.loads(plaintext.reveal())}
         for label, key in keys.items():
-            private_key(key.scalar)
+            key.signer()  # refuses what is no private key
             if not LABEL.fullmatch(label):
                 raise ValueError(label)
     except (ValueError, TypeError, LocalMisuse):
         raise StateLost("the keystore opens, but what it holds cannot be read") from None
     return keys
+
+
+def _key(kind: Kind, scalar: str, number: int = SUITE_1.number) -> Key:
+    return Key(kind, Secret(b64decode(scalar)), suite(number))

@@ -13,9 +13,10 @@ from typing import Final, get_args
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from sealway.crypto.keys import SoftAgreer, SoftSigner, generate_scalar, private_key
+from sealway.crypto.keys import SoftSigner, private_key
 from sealway.crypto.ports import Agreer, Random, Signer
 from sealway.crypto.secret import Secret
+from sealway.crypto.suites import SUITE_1, Suite
 from sealway.errors import LocalMisuse
 from sealway.keystore.ports import Kind
 
@@ -24,14 +25,30 @@ LABEL: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A private P-256 key and what it is for."""
+    """A private key, what it is for, and the suite that it was made for."""
 
     kind: Kind
     scalar: Secret
+    suite: Suite = SUITE_1
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise LocalMisuse(f"there is no kind of key named {self.kind}", hint="use sign, agree or hop")
+        if self.kind == "hop" and self.suite is not SUITE_1:
+            raise LocalMisuse("a hop's key is for TLS, and has no other suite than 1")
+
+    @classmethod
+    def drawn(cls, kind: Kind, suite: Suite, random: Random) -> Key:
+        """Make a new one. Raises LocalMisuse for a broken source of randomness."""
+        return cls(kind, suite.curve.draw(random), suite)  # an Ed25519 key is any 32 bytes, as one of X25519 is
+
+    def signer(self) -> Signer:
+        """Return the signing port. Raises LocalMisuse for what is no private key."""
+        return SoftSigner(self.scalar, self.suite.signature)
+
+    def agreer(self) -> Agreer:
+        """Return the agreement port. Raises LocalMisuse for what is no private key."""
+        return self.suite.curve.agreer(self.scalar)
 
 
 class MemoryKeystore:
@@ -49,13 +66,17 @@ class MemoryKeystore:
         """Return every label, with its key's kind."""
         return {label: key.kind for label, key in sorted(self._keys.items())}
 
-    def generate(self, label: str, kind: Kind = "sign") -> None:
-        """Make a new key and keep it. Raises LocalMisuse if the label is taken or not a label."""
+    def suite(self, label: str) -> Suite:
+        """Return what a key was made for. Raises LocalMisuse if there is none."""
+        return self._key(label, *get_args(Kind)).suite
+
+    def generate(self, label: str, kind: Kind = "sign", suite: Suite = SUITE_1) -> None:
+        """Make a new key for a suite and keep it. Raises LocalMisuse if the label is taken or not a label."""
         if not LABEL.fullmatch(label):
             raise LocalMisuse(f"{label!r} is no label for a key", hint="use a-z, 0-9, dot, underscore and hyphen")
         if label in self._keys:
             raise LocalMisuse(f"there is a key named {label} already")
-        self._change({**self._keys, label: Key(kind, generate_scalar(self._random))})
+        self._change({**self._keys, label: Key.drawn(kind, suite, self._random)})
 
     def remove(self, label: str) -> None:
         """Forget a key. Raises LocalMisuse if there is none."""
@@ -64,11 +85,11 @@ class MemoryKeystore:
 
     def signer(self, label: str) -> Signer:
         """Return the signing port of a key of kind sign or hop. Raises LocalMisuse."""
-        return SoftSigner(self._key(label, "sign", "hop").scalar)
+        return self._key(label, "sign", "hop").signer()
 
     def agreer(self, label: str) -> Agreer:
         """Return the agreement port of a key of kind agree. Raises LocalMisuse."""
-        return SoftAgreer(self._key(label, "agree").scalar)
+        return self._key(label, "agree").agreer()
 
     def hop_key_pem(self, label: str) -> bytes:
         """Return a key of kind hop as plain PKCS #8 PEM, for a TLS library. Raises LocalMisuse for other kinds."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Literal, Protocol, TypeAlias
 
 from sealway.crypto.ports import Agreer, Signer
+from sealway.crypto.suites import SUITE_1, Suite
 
 Kind: TypeAlias = Literal["sign", "agree", "hop"]
 """What a key is for: signing, agreement, or a hop's TLS (the only kind whose private half a library gets)."""
@@ -17,8 +18,14 @@ class Keystore(Protocol):
     def labels(self) -> dict[str, Kind]:
         """Return every label, with its key's kind."""
 
-    def generate(self, label: str, kind: Kind = "sign") -> None:
-        """Make a new key and keep it durably. Raises LocalMisuse if the label is taken or not a label."""
+    def suite(self, label: str) -> Suite:
+        """Return what a key was made for. Raises LocalMisuse if there is none."""
+
+    def generate(self, label: str, kind: Kind = "sign", suite: Suite = SUITE_1) -> None:
+        """Make a new key for a suite and keep it durably; a hop's is always for suite 1.
+
+        Raises LocalMisuse if the label is taken or not a label.
+        """
 
     def remove(self, label: str) -> None:
         """Forget a key, durably. Raises LocalMisuse if there is none."""

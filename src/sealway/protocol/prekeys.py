@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sealway.crypto.keys import generate_scalar, public_x
+from sealway.crypto.curves import Curve
 from sealway.crypto.ports import Random
 from sealway.crypto.secret import Secret
+from sealway.crypto.suites import Suite, served_by
 from sealway.protocol.policy import DAY_MS
 from sealway.wire.address import MailboxAddress, Name
 from sealway.wire.bundle import BundleClaims
@@ -32,30 +33,32 @@ class PrekeySecrets:
     one_time: tuple[Secret, ...]
 
 
-def make_prekeys(random: Random, *, count: int = ONE_TIME_KEYS) -> PrekeySecrets:
-    """Draw a signed prekey and ``count`` one-time keys (0 to 64)."""
-    return PrekeySecrets(generate_scalar(random), tuple(generate_scalar(random) for _ in range(count)))
+def make_prekeys(random: Random, curve: Curve, *, count: int = ONE_TIME_KEYS) -> PrekeySecrets:
+    """Draw a signed prekey and ``count`` one-time keys (0 to 64) on the curve of the endpoint's suites."""
+    return PrekeySecrets(curve.draw(random), tuple(curve.draw(random) for _ in range(count)))
 
 
 def bundle_claims(
     secrets: PrekeySecrets, *, bundle_id: bytes, name: Name, mailbox: MailboxAddress, sequence: int,
-    agreement_key: bytes, now_s: int,
+    suite: Suite, agreement_key: bytes, now_s: int,
 ) -> tuple[BundleClaims, tuple[bytes, ...]]:  # fmt: skip
     """Return what is to be signed, and the public one-time keys in index order.
 
     Args:
         sequence: higher than that of any bundle this endpoint has published.
+        suite: what this endpoint was set up for; all keys are on its curve, ``agreement_key`` too.
         now_s: Unix time in seconds.
     """
-    one_time = tuple(public_x(scalar) for scalar in secrets.one_time)
+    curve = suite.curve
+    one_time = tuple(curve.public(scalar) for scalar in secrets.one_time)
     claims = BundleClaims(
         bundle_id=bundle_id,
         name=name,
         mailbox=mailbox,
         sequence=sequence,
-        suites=(1,),
+        suites=served_by(suite),
         agreement_key=agreement_key,
-        signed_prekey=public_x(secrets.signed_prekey),
+        signed_prekey=curve.public(secrets.signed_prekey),
         one_time_root=merkle_root(one_time) if one_time else None,
         one_time_count=len(one_time) or None,
         issued=now_s,

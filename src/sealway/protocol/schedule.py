@@ -10,12 +10,11 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass
 
-from sealway.crypto.kdf import hkdf_expand, hkdf_extract, hmac_sha256_pair
+from sealway.crypto.kdf import HASH_BYTES, hkdf_expand, hkdf_extract, hmac_sha256_pair
+from sealway.crypto.suites import Suite
 
 _MESSAGE = b"\x01"
 _CHAIN = b"\x02"
-KEY_LENGTH = 16
-IV_LENGTH = 13
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -30,7 +29,7 @@ class EpochKeys:
 def start_keys(agreements: bytes, session_hash: bytes) -> EpochKeys:
     """Return the keys of epoch 0 from the concatenated X3DH agreements (and the ML-KEM secret, if there is one).
 
-    As in X3DH §3.3 the input is led by 32 bytes of 0xFF, which no encoding of a P-256 coordinate can be.
+    As in X3DH §3.3 the input is led by 32 bytes of 0xFF, which no encoding of a coordinate can be, on either curve.
     """
     prk = hkdf_extract(bytes(32), b"\xff" * 32 + agreements)
     return _epoch_keys(prk, b"sealway start", session_hash)
@@ -62,6 +61,10 @@ def advance(chain: bytes) -> tuple[bytes, bytes]:
     return hmac_sha256_pair(chain, _MESSAGE, _CHAIN)
 
 
-def split(message_secret: bytes) -> tuple[bytes, bytes]:
-    """Return (key of 16 bytes, Base IV of 13 bytes) of one message under suite 1."""
-    return message_secret[:KEY_LENGTH], message_secret[KEY_LENGTH : KEY_LENGTH + IV_LENGTH]
+def split(message_secret: bytes, suite: Suite) -> tuple[bytes, bytes]:
+    """Return (key, Base IV) of one message: cut from its secret, or, where 32 bytes are too few, derived from it."""
+    length = suite.key_length
+    if length + suite.nonce_length <= HASH_BYTES:
+        return message_secret[:length], message_secret[length : length + suite.nonce_length]
+    key, base_iv = hmac_sha256_pair(message_secret, b"key", b"iv")
+    return key, base_iv[: suite.nonce_length]

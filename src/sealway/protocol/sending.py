@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sealway.crypto.keys import agree, generate_scalar, public_x
+from sealway.crypto.curves import Curve
 from sealway.crypto.ports import Random
 from sealway.crypto.secret import Secret
 from sealway.errors import LocalMisuse, PeerForked, StateLost
@@ -66,10 +66,10 @@ class Sending:
     """The number of the peer's message that carried it."""
 
     # sealing ---------------------------------------------------------------------------------------------------
-    def step(self, root: bytes, peer_x: bytes, random: Random) -> bytes:
+    def step(self, root: bytes, peer_x: bytes, random: Random, curve: Curve) -> bytes:
         """Begin a new epoch with a fresh key; return the session's next root. The caller holds the turn."""
-        scalar = generate_scalar(random)
-        x, agreed = public_x(scalar), agree(scalar, peer_x)
+        scalar = curve.draw(random)
+        x, agreed = curve.public(scalar), curve.agree(scalar, peer_x)
         keys = schedule.step_keys(root, agreed.reveal(), x, self.next_number)
         self.epoch = SendingEpoch(x, scalar, self.next_number, keys.reseed_root, keys.chain, self.next_number)
         self.must_reseed = False  # a fresh key serves as well as a fresh salt

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidTag
 
-from sealway.crypto.keys import agree
 from sealway.crypto.ports import Random
-from sealway.crypto.suites import SUITE_1
+from sealway.crypto.suites import LONGEST_MESSAGE, Suite
 from sealway.errors import (
     GapTooLarge,
     LocalMisuse,
@@ -45,8 +44,6 @@ from sealway.wire.message import CODE_EMPTY, Freshness, Message, Receipt
 
 VOID_RANGES = 64
 _new = tuple.__new__  # makes a NamedTuple of all its fields at half the price
-_LONGEST_MESSAGE = SUITE_1.longest_message
-_LONGEST_CIPHERTEXT = _LONGEST_MESSAGE + SUITE_1.tag_length
 _STEP_COST = 64  # what an agreement costs, in chain steps
 
 
@@ -66,6 +63,7 @@ class Session:
     """One end of a session. Made by start.py, or restored by snapshot.py.
 
     Args:
+        suite: what it is sealed with, from its first message to its last.
         hash: the session hash, 32 bytes.
         peer: the peer's name, as text.
         initiator: this end sent the start.
@@ -74,6 +72,7 @@ class Session:
         kid_out: the identifier that the peer chose, or the peer's bundle id while the start is unanswered.
     """
 
+    suite: Suite
     hash: bytes
     peer: str
     initiator: bool
@@ -117,20 +116,20 @@ class Session:
             TooLarge: with its control options it is longer than the suite allows.
         """
         self._refuse_if_stopped(LocalMisuse)
-        bare = message.code == CODE_EMPTY
+        suite, bare = self.suite, message.code == CODE_EMPTY
         self._refuse_if_too_far(message)
         self.send.refuse_if_used_up()
         if self.my_turn:
             self._step_if_due(now_ms, random, bare=bare)
         plaintext = self._with_control(message, now_ms).encode()
-        if len(plaintext) > _LONGEST_MESSAGE:
-            raise TooLarge(f"a message of {len(plaintext)} bytes; suite 1 seals at most {_LONGEST_MESSAGE}")
+        if len(plaintext) > LONGEST_MESSAGE:
+            raise TooLarge(f"a message of {len(plaintext)} bytes; at most {LONGEST_MESSAGE} are sealed")
         number, secret = self.send.take(random)
         header, opener = self._shown()
-        protected = protected_bytes(SUITE_1.cose_alg, self.kid_out, number, claims, header, opener)
-        key, base_iv = schedule.split(secret)
-        ciphertext = SUITE_1.aead(key).encrypt(nonce(base_iv, number), plaintext, enc_structure(protected))
-        envelope, tag = assemble(protected, ciphertext), tag_prefix(SUITE_1.cose_alg, ciphertext)
+        protected = protected_bytes(suite.cose_alg, self.kid_out, number, claims, header, opener)
+        key, base_iv = schedule.split(secret, suite)
+        ciphertext = suite.aead(key).encrypt(nonce(base_iv, number), plaintext, enc_structure(protected))
+        envelope, tag = assemble(protected, ciphertext), tag_prefix(suite.cose_alg, ciphertext)
         if bare:
             self.send.give_up(number, number)
         self.log.add(number, _new(SentRecord, (tag, uptime, now_ms)))
@@ -141,7 +140,7 @@ class Session:
         policy = self.policy
         due = self.since_step >= policy.step_after_messages or now_ms - self.stepped_ms >= policy.step_after_ms
         if self.send.epoch is None or (due and not bare):
-            self.root = self.send.step(self.root, self.peer_x, random)
+            self.root = self.send.step(self.root, self.peer_x, random, self.suite.curve)
             self.my_turn, self.since_step, self.stepped_ms = False, 0, now_ms
 
     def _first_epoch_is_known(self) -> bool:
@@ -194,13 +193,15 @@ class Session:
 
         Raises:
             Replayed: opened before; a receipt is due, since the sender seems not to know.
-            NotAuthentic: the tag does not verify; nothing changed but the count of failures.
+            NotAuthentic: the tag does not verify; nothing changed but the count of failures. Or it is another suite's.
             GapTooLarge, RateLimited: nothing changed; it may be offered again.
             TooLarge: longer than the suite allows, so nobody sealed it.
             PeerForked, StateLost: authentic, and proof that a state was forked or lost; the session is stopped.
         """
         self._refuse_if_stopped(PeerForked)
-        if len(envelope.ciphertext) > _LONGEST_CIPHERTEXT:
+        if envelope.alg != self.suite.cose_alg:  # before any key is derived: no key serves two algorithms
+            raise NotAuthentic(f"an envelope with alg {envelope.alg} in a session of suite {self.suite.number}")
+        if len(envelope.ciphertext) > self.suite.longest_ciphertext:
             raise TooLarge("a ciphertext longer than the suite allows")
         if envelope.start is not None and self.initiator:
             raise NotAuthentic("a start header from the responder")
@@ -258,16 +259,15 @@ class Session:
         if not affordable:
             raise RateLimited("too many failed opens that were costly")
         self.allowance.spend(_STEP_COST)
-        agreed = agree(mine.x_secret, opener.x)
+        agreed = self.suite.curve.agree(mine.x_secret, opener.x)
         keys = schedule.step_keys(self.root, agreed.reveal(), opener.x, opener.epoch_first)
-        epoch = Epoch(opener.x, opener.epoch_first, keys.reseed_root)
-        return Step(epoch, keys.chain, keys.root)
+        return Step(Epoch(opener.x, opener.epoch_first, keys.reseed_root), keys.chain, keys.root)
 
     def _decrypt(self, secret: bytes, cost: int, envelope: Envelope) -> bytes:
-        key, base_iv = schedule.split(secret)
+        key, base_iv = schedule.split(secret, self.suite)
         try:
             # RFC 9052 §5.3: nonce = Base IV XOR Partial IV; the AAD is the Enc_structure over the protected bytes.
-            return SUITE_1.aead(key).decrypt(nonce(base_iv, envelope.number), envelope.ciphertext, envelope.aad)
+            return self.suite.aead(key).decrypt(nonce(base_iv, envelope.number), envelope.ciphertext, envelope.aad)
         except InvalidTag:
             self._count_failure(cost)
         raise NotAuthentic("the envelope does not open")

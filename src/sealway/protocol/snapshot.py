@@ -19,6 +19,7 @@ from itertools import chain as _joined
 from struct import Struct, error, pack, unpack_from
 
 from sealway.crypto.secret import Secret
+from sealway.crypto.suites import suite
 from sealway.errors import Malformed, SealwayError, StateLost
 from sealway.protocol.chains import Chain, Epoch
 from sealway.protocol.policy import Policy
@@ -31,7 +32,7 @@ from sealway.protocol.session import Session, Start
 from sealway.wire import cbor
 from sealway.wire.header import StartHeader
 
-VERSION = 4
+VERSION = 5
 CHECK_BYTES = 4
 """At the end of a snapshot: a CRC-32, against decay. Who can write here has the keys, and needs no changed bits."""
 _LIMIT = 1 << 26
@@ -113,7 +114,7 @@ def _cut(data: bytes, at: int, lengths: tuple[int, ...]) -> list[bytes]:
 def snapshot(session: Session) -> bytes:
     """Return the session's whole state, secrets included."""
     s, out = session, _Writing()
-    out.shorts += (_flags(s), s.since_step, s.failed_opens)
+    out.shorts += (_flags(s), s.suite.number, s.since_step, s.failed_opens)
     out.longs += (s.created_ms, s.stepped_ms, s.heard_ms, 0 if s.max_silence_s is None else s.max_silence_s + 1)
     out.strings += (s.hash, s.root, s.peer_x, s.kid_in, s.kid_out, s.peer.encode())
     if s.stopped is not None:
@@ -205,7 +206,7 @@ def _presences(s: Session) -> int:
 
 def _session(data: _Reading, log: SentLog, policy: Policy) -> Session:
     short, long, string = data.short, data.long, data.string
-    flags, since_step, failed_opens = short(), short(), short()
+    flags, number, since_step, failed_opens = short(), short(), short(), short()
     created, stepped, heard, silence = long(), long(), long(), long()
     digest, root, peer_x, kid_in, kid_out, peer = string(), string(), string(), string(), string(), string().decode()
     stopped = string().decode() if flags & _HAS_STOPPED else None
@@ -215,8 +216,8 @@ def _session(data: _Reading, log: SentLog, policy: Policy) -> Session:
     forks_told = [long() for _ in range(short())]
     data.finish()
     return Session(
-        digest, peer, flags & _INITIATOR != 0, root, flags & _MY_TURN != 0, peer_x, kid_in, kid_out, created,
-        send, receive, log, start, flags & _ANNOUNCE != 0, stepped, since_step, clock, heard,
+        suite(number), digest, peer, flags & _INITIATOR != 0, root, flags & _MY_TURN != 0, peer_x, kid_in, kid_out,
+        created, send, receive, log, start, flags & _ANNOUNCE != 0, stepped, since_step, clock, heard,
         silence - 1 if silence else None, flags & _SILENCE_TOLD != 0, failed_opens, stopped,
         flags & _PEER_FORKED != 0, policy, forks_told=forks_told,
     )  # fmt: skip

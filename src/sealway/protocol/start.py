@@ -12,11 +12,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from sealway.crypto.keys import SoftAgreer, generate_scalar
 from sealway.crypto.ports import Agreer, Random, Signer
 from sealway.crypto.secret import Secret
-from sealway.crypto.suites import SUITE_1
-from sealway.errors import LocalMisuse, Malformed, NotAuthentic, NotTrusted
+from sealway.crypto.suites import Suite, suite_of_alg
+from sealway.errors import LocalMisuse, Malformed, NoCommonSuite, NotAuthentic, NotTrusted
 from sealway.identity.bundles import ProvenBundle
 from sealway.protocol import schedule
 from sealway.protocol.allowance import Allowance
@@ -72,15 +71,18 @@ def start(
         forked: hash of the newest session in which this peer was found to be forked, or None.
 
     Raises:
-        LocalMisuse: the peer does not offer suite 1, or is this end itself.
+        NoCommonSuite: the peer takes part in no suite that this end does.
+        LocalMisuse: the peer is this end itself.
     """
-    _refuse_impossible(me.bundle, peer)
-    scalar = generate_scalar(random)
-    ephemeral = SoftAgreer(scalar)
+    suite = common_suite(me.bundle, peer)
+    if me.bundle.credential.name == peer.credential.name:
+        raise LocalMisuse("an endpoint cannot begin a session with itself")
+    scalar = suite.curve.draw(random)
+    ephemeral = suite.curve.agreer(scalar)
     one_time = peer.one_time
     index = one_time.index if one_time is not None else None
     header = StartHeader(me.bundle.hash, me.bundle.credential.x5t, receive_kid, ephemeral.public, index)
-    digest = transcript_hash(me.domain, me.bundle, peer, header, one_time.key if one_time is not None else None)
+    digest = transcript_hash(me.domain, suite, me.bundle, peer, header, one_time.key if one_time is not None else None)
     # X3DH §3.3: DH1 = (IK_A, SPK_B), DH2 = (EK_A, IK_B), DH3 = (EK_A, SPK_B), DH4 = (EK_A, OPK_B)
     agreements = [
         me.agreer.agree(peer.claims.signed_prekey),
@@ -93,8 +95,8 @@ def start(
     # The ephemeral key is the first x: the start is epoch 0's opener with S = 0, and its sender has stepped.
     epoch = SendingEpoch(header.ephemeral, scalar, 0, keys.reseed_root, keys.chain, 0)
     return Session(
-        digest, str(peer.credential.name), True, keys.root, False, b"", receive_kid, peer.claims.bundle_id, now_ms,
-        Sending(epoch), Receiving(), SentLog(), Start(header, signer.sign(_SIGNATURE + digest), newest, forked),
+        suite, digest, str(peer.credential.name), True, keys.root, False, b"", receive_kid, peer.claims.bundle_id,
+        now_ms, Sending(epoch), Receiving(), SentLog(), Start(header, signer.sign(_SIGNATURE + digest), newest, forked),
         stepped_ms=now_ms, heard_ms=now_ms, policy=policy,
     )  # fmt: skip
 
@@ -119,8 +121,10 @@ def accept(
         Malformed: no start header, or a part of it that is reserved.
     """
     header = _matching_header(envelope, me, initiator, one_time)
-    prekey, once = SoftAgreer(signed_prekey), SoftAgreer(one_time.scalar) if one_time is not None else None
-    digest = transcript_hash(me.domain, initiator, me.bundle, header, once.public if once is not None else None)
+    suite = _matching_suite(envelope, me.bundle, initiator)
+    prekey = suite.curve.agreer(signed_prekey)
+    once = suite.curve.agreer(one_time.scalar) if one_time is not None else None
+    digest = transcript_hash(me.domain, suite, initiator, me.bundle, header, once.public if once is not None else None)
     agreements = [
         prekey.agree(initiator.claims.agreement_key),
         me.agreer.agree(header.ephemeral),
@@ -131,7 +135,7 @@ def accept(
     keys = schedule.start_keys(b"".join(a.reveal() for a in agreements), digest)
     epoch = Epoch(header.ephemeral, 0, keys.reseed_root, chains=[Chain(0, 0, b"", 0, keys.chain)])
     session = Session(
-        digest, str(initiator.credential.name), False, keys.root, True, header.ephemeral, receive_kid,
+        suite, digest, str(initiator.credential.name), False, keys.root, True, header.ephemeral, receive_kid,
         header.receive_kid, now_ms, Sending(), Receiving([epoch]), SentLog(), announce_kid=True, stepped_ms=now_ms,
         policy=policy, allowance=allowance or Allowance(),
     )  # fmt: skip
@@ -150,15 +154,16 @@ def _check_signature(opened: Opened, digest: bytes, initiator: ProvenBundle) -> 
 
 
 def transcript_hash(
-    domain: bytes, initiator: ProvenBundle, responder: ProvenBundle, header: StartHeader, one_time: bytes | None
-) -> bytes:
+    domain: bytes, suite: Suite, initiator: ProvenBundle, responder: ProvenBundle, header: StartHeader,
+    one_time: bytes | None,
+) -> bytes:  # fmt: skip
     """Return the session hash: SHA-256 over all that both ends must agree on. Number and opener are not part of it."""
     return hashlib.sha256(
         cbor.encode(
             [
                 _TRANSCRIPT,
                 domain,
-                SUITE_1.number,
+                suite.number,
                 [str(initiator.credential.name), initiator.credential.x5t, initiator.hash],
                 [str(responder.credential.name), responder.credential.x5t, responder.hash],
                 header.receive_kid,
@@ -171,11 +176,19 @@ def transcript_hash(
     ).digest()
 
 
-def _refuse_impossible(mine: ProvenBundle, peer: ProvenBundle) -> None:
-    if SUITE_1.number not in peer.claims.suites:
-        raise LocalMisuse(f"{peer.credential.name} does not offer suite {SUITE_1.number}")
-    if mine.credential.name == peer.credential.name:
-        raise LocalMisuse("an endpoint cannot begin a session with itself")
+def common_suite(mine: ProvenBundle, peer: ProvenBundle) -> Suite:
+    """Return the suite of a session that this end begins: of those that the peer lists the first that this end lists.
+
+    Raises NoCommonSuite. Both ends' long-lived keys enter the agreements, so both have to be on the same curve.
+    """
+    for suite in peer.suites:
+        if suite in mine.suites:
+            return suite
+    theirs, own = (" and ".join(map(str, bundle.claims.suites)) for bundle in (peer, mine))
+    raise NoCommonSuite(
+        f"{peer.credential.name} takes part in suite {theirs}, and this endpoint in suite {own}",
+        hint="both ends need keys on the same curve: set one of them up anew with the other's suite",
+    )
 
 
 def _matching_header(
@@ -184,8 +197,8 @@ def _matching_header(
     header = envelope.start
     if header is None:
         raise Malformed("not a start")
-    if envelope.alg != SUITE_1.cose_alg or header.ml_kem is not None:
-        raise Malformed("a start of a suite that is reserved")
+    if header.ml_kem is not None:
+        raise Malformed("a start with a part that is reserved")
     if header.bundle_hash != initiator.hash or header.x5t != initiator.credential.x5t:
         raise NotTrusted("the start names another bundle or certificate than the one at hand")
     if initiator.credential.name == me.bundle.credential.name:
@@ -193,3 +206,11 @@ def _matching_header(
     if header.one_time != (one_time.index if one_time is not None else None):
         raise LocalMisuse("the start names another one-time key than the one at hand")
     return header
+
+
+def _matching_suite(envelope: Envelope, mine: ProvenBundle, initiator: ProvenBundle) -> Suite:
+    """Return the suite that the envelope's alg says, if both bundles list it: only then are the keys of its curve."""
+    suite = suite_of_alg(envelope.alg)
+    if suite not in mine.suites or suite not in initiator.suites:
+        raise NotAuthentic(f"a start of suite {suite.number}, which is not a suite of both ends")
+    return suite

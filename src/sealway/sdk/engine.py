@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable
 
 from sealway.crypto.ports import Random
-from sealway.crypto.suites import SUITE_1
+from sealway.crypto.suites import LONGEST_MESSAGE
 from sealway.errors import LocalMisuse, Malformed, StateLost, TooLarge
 from sealway.protocol.events import Event, Silent
 from sealway.protocol.outcome import Opened, Sealed
@@ -42,7 +42,7 @@ _INBOX = (
 
 # What the protocol adds to a message under the seal stays below this: receipt, void numbers, what a start has to show.
 _MOST_ADDED = 2_048
-MOST_CONTENT = SUITE_1.longest_message - _MOST_ADDED
+MOST_CONTENT = LONGEST_MESSAGE - _MOST_ADDED
 """Bytes of an encoded message that an endpoint seals."""
 
 

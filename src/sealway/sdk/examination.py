@@ -16,8 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sealway.crypto.keys import public_x
 from sealway.crypto.secret import Secret
+from sealway.crypto.suites import suite
 from sealway.errors import LocalMisuse, NotTrusted, PeerMisbehaved, SealwayError, StateLost
 from sealway.identity.bundles import verify_bundle
 from sealway.identity.credentials import Credential
@@ -327,11 +327,11 @@ class _StoredBundle(NamedTuple):
 
 def _check_bundle(stored: _StoredBundle) -> None:
     bundle, credential = SignedBundle.decode(stored.encoded), stored.credential
-    slot, prekey = stored.signed_prekey
-    if public_x(Secret(stored.vault.unwrap(slot, SIGNED_PREKEY, prekey))) != bundle.claims.signed_prekey:
+    curve, (slot, prekey) = suite(bundle.claims.suites[0]).curve, stored.signed_prekey
+    if curve.public(Secret(stored.vault.unwrap(slot, SIGNED_PREKEY, prekey))) != bundle.claims.signed_prekey:
         raise ValueError("the private half of a signed prekey is not the one of its bundle")
     for slot, scalar in stored.one_time:
-        public_x(Secret(stored.vault.unwrap(slot, ONE_TIME, scalar)))
+        curve.public(Secret(stored.vault.unwrap(slot, ONE_TIME, scalar)))
     if credential is not None and bundle.sign1.key_ref == X5t(credential.x5t):  # others are passed over at start
         verify_bundle(stored.encoded, credential, stored.issued)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from sealway.crypto.ports import Agreer, Signer
+from sealway.crypto.suites import Suite
 from sealway.home.home import AGREEMENT_KEY, Enrolled
 from sealway.identity.credentials import Credential
 from sealway.identity.root import OwnerRoot
@@ -23,6 +24,7 @@ class Member:
         signer: the key of its certificate.
         agreer: its agreement key, which its bundles publish.
         mailbox: where its envelopes wait.
+        suite: what its keys were made for.
     """
 
     root: OwnerRoot
@@ -30,13 +32,14 @@ class Member:
     signer: Signer
     agreer: Agreer
     mailbox: MailboxAddress
+    suite: Suite
 
     @classmethod
     def of(cls, enrolled: Enrolled) -> Self:
         """Return the endpoint that was enrolled. Raises LocalMisuse if it has no agreement key."""
-        agreer = enrolled.keystore.agreer(AGREEMENT_KEY)
+        agreer, chosen = enrolled.keystore.agreer(AGREEMENT_KEY), enrolled.keystore.suite(AGREEMENT_KEY)
         mailbox = MailboxAddress(enrolled.claims.hub, enrolled.credential.name.mailbox)
-        return cls(enrolled.root, enrolled.credential, enrolled.signer, agreer, mailbox)
+        return cls(enrolled.root, enrolled.credential, enrolled.signer, agreer, mailbox, chosen)
 
     @property
     def name(self) -> Name:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass, field
 
-from sealway.crypto.keys import public_x
 from sealway.crypto.ports import Random
 from sealway.crypto.secret import Secret
 from sealway.errors import PrekeyGone
@@ -123,7 +122,8 @@ class PrekeyStore:
         own = self.newest
         if own is None or own.proven.claims.sequence != sequence:
             return None
-        public = tuple(public_x(own.one_time[index]) for index in sorted(own.one_time))
+        curve = own.proven.suites[0].curve
+        public = tuple(curve.public(own.one_time[index]) for index in sorted(own.one_time))
         if len(public) != (own.proven.claims.one_time_count or 0):
             return None
         return Publication(own.proven.encoded, public).encode()
@@ -149,11 +149,12 @@ class PrekeyStore:
         sequence = max(above, self._highest, newest.proven.claims.sequence if newest is not None else 0) + 1
         self._highest = sequence  # also when every bundle has expired: peers remember it
         self._journal.note("INSERT OR REPLACE INTO marks VALUES (?, ?)", _HIGHEST, sequence)
-        secrets = make_prekeys(random)
+        suite = self._member.suite
+        secrets = make_prekeys(random, suite.curve)
         bundle_id = choose_kid(self._kids, random, shortest=BUNDLE_ID_LENGTH)
         claims, public = bundle_claims(
             secrets, bundle_id=bundle_id, name=self._member.name, mailbox=self._member.mailbox,
-            sequence=sequence, agreement_key=self._member.agreer.public, now_s=now_s,
+            sequence=sequence, suite=suite, agreement_key=self._member.agreer.public, now_s=now_s,
         )  # fmt: skip
         encoded = sign_bundle(claims, self._member.credential, self._member.signer)
         proven = verify_bundle(encoded, self._member.credential, now_s)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from sealway.crypto.suites import SUITE_1
 from sealway.errors import StateLost
 from sealway.protocol.policy import DEFAULT_POLICY
 from sealway.protocol.ranges import RangeSet
@@ -195,7 +196,7 @@ def _replace(
     waiting = RangeSet((number, number) for number in found.waiting if number not in found.unreadable)
     created = row.created if isinstance(row.created, int) else now_ms
     stub = Session(
-        row.hash, row.peer, False, b"", False, b"", row.kid, b"", created,
+        SUITE_1, row.hash, row.peer, False, b"", False, b"", row.kid, b"", created,
         Sending(next_number=highest + 1, acked=RangeSet(waiting.gaps(highest + 1))), Receiving(closed=numbers),
         stored_log(connection, row.hash), stepped_ms=created, heard_ms=created,
         stopped=RESTORED if restored else DAMAGED,

@@ -2,7 +2,7 @@
 """Signed documents: COSE_Sign1 (tag 18) and COSE_Sign (tag 98), RFC 9052 §4, strict in both directions.
 
 Invariant: decoding and encoding again gives the same bytes, so ``to_be_signed`` is computed from what really arrived.
-One algorithm (ES256), one type text (RFC 9596) and one way to name the key stand in the protected header; the
+One algorithm (ES256 or EdDSA), one type text (RFC 9596) and one way to name the key stand in the protected header; the
 unprotected header is empty. Nothing here verifies a signature: ``identity`` does, with these bytes.
 """
 
@@ -19,7 +19,7 @@ MAX_DOCUMENT_BYTES = 32_768
 MAX_CERTIFICATE_BYTES = 4096
 MAX_CHAIN = 4
 MAX_SIGNATURES = 16
-SIGNATURE_BYTES = 64  # r and s of ES256 (RFC 9053 §2.1)
+SIGNATURE_BYTES = 64  # r and s of ES256, R and S of EdDSA with Ed25519 (RFC 9053 §2.1, §2.2)
 KID_BYTES = 8  # the first 8 bytes of SHA-256 of the compressed point
 
 TYP_BUNDLE = "application/sealway-bundle+cbor"
@@ -29,7 +29,8 @@ TYP_CONSENT = "application/sealway-consent+cbor"
 TYP_ENROLMENT = "application/sealway-enrolment+cbor"
 TYPES = (TYP_BUNDLE, TYP_ROOT, TYP_GRANT, TYP_CONSENT, TYP_ENROLMENT)
 
-ES256 = -7
+ES256, EDDSA = -7, -8
+ALGORITHMS = (ES256, EDDSA)
 TAG_SIGN1, TAG_SIGN = 18, 98
 LABEL_ALG, LABEL_KID, LABEL_TYP, LABEL_X5CHAIN, LABEL_X5T = 1, 4, 16, 33, 34
 
@@ -69,25 +70,29 @@ KeyRef = Kid | X5t | X5chain
 
 @dataclass(frozen=True, slots=True)
 class Sign1:
-    """A document with one signature: ``typ`` one of TYPES; ``payload`` encoded claims; ``signature`` 64 bytes."""
+    """A document with one signature.
+
+    Fields: ``typ`` one of TYPES; ``payload`` encoded claims; ``signature`` 64 bytes; ``alg`` how it was made.
+    """
 
     typ: str
     key_ref: KeyRef
     payload: bytes
     signature: bytes
+    alg: int = ES256
 
     def __post_init__(self) -> None:
-        _check_signed(self.typ, self.payload)
+        _check_signed(self.typ, self.payload, self.alg)
         _check_signer(self.key_ref, self.signature)
 
     @property
     def to_be_signed(self) -> bytes:
         """The encoded Sig_structure (RFC 9052 §4.4) that the signature covers."""
-        return sign1_to_be_signed(self.typ, self.key_ref, self.payload)
+        return sign1_to_be_signed(self.typ, self.key_ref, self.payload, self.alg)
 
     def encode(self) -> bytes:
         """Return the tagged COSE_Sign1."""
-        protected = cbor.encode(_signer_header(self.key_ref) | {LABEL_TYP: self.typ})
+        protected = cbor.encode(_signer_header(self.key_ref, self.alg) | {LABEL_TYP: self.typ})
         return cbor.encode_tagged(TAG_SIGN1, [protected, {}, self.payload, self.signature])
 
     @classmethod
@@ -97,7 +102,7 @@ class Sign1:
         protected, unprotected, payload, signature = shape.array(value, "COSE_Sign1", 4, 4)
         shape.fields(unprotected, "unprotected header", ())
         header = _decode_header(protected, (LABEL_ALG, LABEL_TYP))
-        return cls(header[LABEL_TYP], _key_ref(header), payload, signature)
+        return cls(header[LABEL_TYP], _key_ref(header), payload, signature, header[LABEL_ALG])
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +153,10 @@ class Sign:
         return cls(header[LABEL_TYP], payload, tuple(map(_signer_signature, listed)))
 
 
-def sign1_to_be_signed(typ: str, key_ref: KeyRef, payload: bytes) -> bytes:
+def sign1_to_be_signed(typ: str, key_ref: KeyRef, payload: bytes, alg: int = ES256) -> bytes:
     """Return ["Signature1", protected, h'', payload] (RFC 9052 §4.4): what the signer of a Sign1 signs."""
-    _check_signed(typ, payload)
-    protected = cbor.encode(_signer_header(key_ref) | {LABEL_TYP: typ})
+    _check_signed(typ, payload, alg)
+    protected = cbor.encode(_signer_header(key_ref, alg) | {LABEL_TYP: typ})
     return cbor.encode(["Signature1", protected, b"", payload])
 
 
@@ -173,7 +178,9 @@ def expect_type(actual: str, expected: str) -> None:
         raise Malformed(f"a document of type {expected} expected")
 
 
-def _check_signed(typ: object, payload: object) -> None:
+def _check_signed(typ: object, payload: object, alg: object = ES256) -> None:
+    if type(alg) is not int or alg not in ALGORITHMS:
+        raise Malformed("alg: -7 or -8 expected")
     if not isinstance(typ, str) or typ not in TYPES:
         raise Malformed("typ: not a type of document that Sealway knows")
     shape.bstr(payload, "payload", 1, MAX_DOCUMENT_BYTES)
@@ -191,13 +198,13 @@ def _kid_of(signature: object) -> bytes:
     return signature.key_ref.kid
 
 
-def _signer_header(key_ref: KeyRef) -> dict[int, Any]:
+def _signer_header(key_ref: KeyRef, alg: int = ES256) -> dict[int, Any]:
     if isinstance(key_ref, Kid):
-        return {LABEL_ALG: ES256, LABEL_KID: key_ref.kid}
+        return {LABEL_ALG: alg, LABEL_KID: key_ref.kid}
     if isinstance(key_ref, X5t):
-        return {LABEL_ALG: ES256, LABEL_X5T: [HASH_SHA_256, key_ref.digest]}
+        return {LABEL_ALG: alg, LABEL_X5T: [HASH_SHA_256, key_ref.digest]}
     chain = list(key_ref.certificates)  # RFC 9360 §2: a single certificate travels without an array around it
-    return {LABEL_ALG: ES256, LABEL_X5CHAIN: chain[0] if len(chain) == 1 else chain}
+    return {LABEL_ALG: alg, LABEL_X5CHAIN: chain[0] if len(chain) == 1 else chain}
 
 
 def _header_map(protected: object) -> Any:
@@ -207,7 +214,6 @@ def _header_map(protected: object) -> Any:
 def _decode_header(protected: object, required: tuple[int, ...]) -> dict[int, Any]:
     # RFC 9052 §3.1: crit (2) is among the labels that are unknown here, and so refused.
     header = shape.fields(_header_map(protected), "protected header", required, (LABEL_KID, LABEL_X5CHAIN, LABEL_X5T))
-    shape.constant(header[LABEL_ALG], "alg", ES256)
     if len(header) != len(required) + 1:
         raise Malformed("protected header: exactly one of kid, x5t, x5chain expected")
     return header
@@ -226,6 +232,7 @@ def _signer_signature(value: object) -> SignerSignature:
     protected, unprotected, signature = shape.array(value, "COSE_Signature", 3, 3)
     shape.fields(unprotected, "unprotected header", ())
     header = _decode_header(protected, (LABEL_ALG,))
+    shape.constant(header[LABEL_ALG], "alg", ES256)
     key_ref = _key_ref(header)
     if not isinstance(key_ref, Kid):
         raise Malformed("COSE_Sign: signers are named by kid")

@@ -25,6 +25,7 @@ _CNF, _SCOPE = 8, 9  # RFC 8747 §3.1, RFC 9200 §5.9.2
 _ALL = (_ISS, _SUB, _AUD, _EXP, _NBF, _IAT, _CTI, _CNF, _SCOPE)
 _COSE_KEY = 1  # the method of confirmation: a COSE_Key (RFC 8747 §3.2)
 _EC2, _P256 = 2, 1  # RFC 9053 §7.1
+_OKP, _ED25519 = 1, 6  # RFC 9053 §7.2
 _RESOURCE = re.compile(r"[a-z0-9][a-z0-9._/-]{0,62}", re.ASCII)
 _PERMISSION = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}", re.ASCII)
 _EVERY_DEVICE = "/device/*"
@@ -60,8 +61,8 @@ class GrantClaims:
 
     Fields: ``issuer`` the owner's domain; ``holder`` the endpoint that may; ``audience`` 1 to 16 texts, each a
     device's name or ``every_device(domain)``; ``expires``, ``not_before``, ``issued`` seconds since the Unix epoch;
-    ``grant_id`` 16 bytes; ``holder_x`` and ``holder_y`` the coordinates (32 bytes each) of the holder's certified key;
-    ``scopes`` 1 to 32, distinct.
+    ``grant_id`` 16 bytes; ``holder_x`` and ``holder_y`` the coordinates (32 bytes each) of the holder's certified key,
+    or, of an Ed25519 key, its encoding and None; ``scopes`` 1 to 32, distinct.
     """
 
     issuer: str
@@ -72,7 +73,7 @@ class GrantClaims:
     issued: int
     grant_id: bytes
     holder_x: bytes
-    holder_y: bytes
+    holder_y: bytes | None
     scopes: tuple[Scope, ...]
 
     def __post_init__(self) -> None:
@@ -86,7 +87,8 @@ class GrantClaims:
         shape.instant(self.issued, "grant's issue")
         shape.bstr(self.grant_id, "grant id", 16)
         shape.bstr(self.holder_x, "holder's key", 32)
-        shape.bstr(self.holder_y, "holder's key", 32)
+        if self.holder_y is not None:
+            shape.bstr(self.holder_y, "holder's key", 32)
         if not all(isinstance(scope, Scope) for scope in shape.sequence(self.scopes, "scopes", 1, MAX_SCOPES)):
             raise Malformed("scopes: a Scope expected")
         shape.distinct(self.scopes, "scopes")
@@ -95,9 +97,14 @@ class GrantClaims:
         """Return the payload that is signed."""
         value: dict[int, Any] = {_ISS: self.issuer, _SUB: str(self.holder), _AUD: list(self.audience)}
         value |= {_EXP: self.expires, _NBF: self.not_before, _IAT: self.issued, _CTI: self.grant_id}
-        value[_CNF] = {_COSE_KEY: {1: _EC2, -1: _P256, -2: self.holder_x, -3: self.holder_y}}
+        value[_CNF] = {_COSE_KEY: self._holder_key()}
         value[_SCOPE] = cbor.encode([[scope.resource, scope.permission] for scope in self.scopes])
         return cbor.encode(value)
+
+    def _holder_key(self) -> dict[int, Any]:
+        if self.holder_y is None:
+            return {1: _OKP, -1: _ED25519, -2: self.holder_x}
+        return {1: _EC2, -1: _P256, -2: self.holder_x, -3: self.holder_y}
 
     @classmethod
     def decode(cls, data: bytes) -> GrantClaims:
@@ -159,12 +166,13 @@ def _check_device(text: object) -> None:
         raise Malformed("audience: the name of a device expected")
 
 
-def _holder_key(confirmation: object) -> tuple[bytes, bytes]:
+def _holder_key(confirmation: object) -> tuple[bytes, bytes | None]:
     inner = shape.fields(confirmation, "cnf", (_COSE_KEY,))[_COSE_KEY]
-    key = shape.fields(inner, "COSE_Key", (1, -1, -2, -3))
-    shape.constant(key[1], "COSE_Key's type", _EC2)
-    shape.constant(key[-1], "COSE_Key's curve", _P256)
-    return key[-2], key[-3]
+    key = shape.fields(inner, "COSE_Key", (1, -1, -2), (-3,))
+    edwards = -3 not in key
+    shape.constant(key[1], "COSE_Key's type", _OKP if edwards else _EC2)
+    shape.constant(key[-1], "COSE_Key's curve", _ED25519 if edwards else _P256)
+    return key[-2], None if edwards else shape.bstr(key[-3], "holder's key", 32)
 
 
 def _scopes(encoded: object) -> tuple[Scope, ...]:
