@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Forgotten keys are gone from the disk: after 5 seconds, 1 000 messages, or the close. docs/adr/0016."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sealway.protocol.session import Session
+from sealway.protocol.snapshot import snapshot
+from sealway.sdk import journal
+from sealway.sdk.endpoint import Endpoint
+from sealway.sdk.role import Role
+from sealway.vault.vault import Vault
+from sealway.wire.message import CODE_POST, Message
+from tests.system.world import KeyWatch, World, kill, ready, until
+from tests.vault.thief import Thief, raw_bytes, stored_secrets
+
+NEVER = 1 << 60
+
+
+def secrets_of(session: Session) -> Iterator[bytes]:
+    """Yield every secret of a session that a later message or epoch replaces."""
+    yield session.root
+    sending = session.send.epoch
+    if sending is not None:
+        yield from (sending.x_secret.reveal(), sending.reseed_root, sending.chain or b"")
+    for epoch in session.receive.epochs:
+        yield from (epoch.reseed_root, *epoch.skipped_roots.values())
+        for chain in epoch.chains:
+            yield from (chain.key or b"", *chain.skipped.values())
+
+
+class Witness:
+    """Remembers every secret that was in a state when it was written, and every message key."""
+
+    def __init__(self, keys: KeyWatch) -> None:
+        self._keys = keys
+        self._seen: dict[bytes, None] = {}
+
+    def listen(self, monkeypatch: Any) -> None:
+        wrap = Vault.wrap
+
+        def watched(session: Session) -> bytes:
+            self._seen |= dict.fromkeys(secrets_of(session))
+            return snapshot(session)
+
+        def wrapped(vault: Vault, slot: int, kind: bytes, value: bytes) -> bytes:
+            if len(value) == 32:
+                self._seen[value] = None  # a prekey
+            return wrap(vault, slot, kind, value)
+
+        monkeypatch.setattr(journal, "snapshot", watched)
+        monkeypatch.setattr(Vault, "wrap", wrapped)
+
+    def seen(self) -> set[bytes]:
+        """Return every secret until now; none is too short to be looked for."""
+        message_keys = {key for key, _ in self._keys.used}
+        return {secret for secret in {*self._seen, *message_keys} if secret}
+
+    def forgotten(self, *roles: Role) -> set[bytes]:
+        """Return those that no end holds any more."""
+        present = {s for role in roles for held in role.endpoint.sessions.all() for s in secrets_of(held.session)}
+        for role in roles:
+            for own in role.endpoint.prekeys._bundles.values():
+                present |= {own.signed_prekey.reveal(), *(secret.reveal() for secret in own.one_time.values())}
+        return self.seen() - present
+
+
+@pytest.fixture
+def thief(monkeypatch: pytest.MonkeyPatch) -> Thief:
+    thief = Thief()
+    thief.listen(monkeypatch)
+    return thief
+
+
+@pytest.fixture
+def witness(monkeypatch: pytest.MonkeyPatch, keys: KeyWatch, thief: Thief) -> Witness:
+    witness = Witness(keys)
+    witness.listen(monkeypatch)
+    return witness
+
+
+def found(thief: Thief, directory: Path, secrets: set[bytes], copies: Path) -> set[bytes]:
+    """Return which of these secrets a thief gets out of a copy of the directory that is made now."""
+    copy = copies / f"copy-{len(list(copies.iterdir()))}"
+    shutil.copytree(directory, copy)
+    raw, opened = raw_bytes(copy), b"\0".join(thief.reads(copy))
+    return {secret for secret in secrets if secret in raw or secret in opened}
+
+
+async def talk(world: World, meter: Role, ops: Role, *, readings: int = 200) -> None:
+    """Readings one way and replies the other, so that both ends step; a file, with a key of its own."""
+    await ready(meter, ops)
+    for n in range(readings):
+        await meter.endpoint.send(world.ops, Message(CODE_POST, ("readings",), payload=b"%d" % n))
+        if n % 5 == 0:
+            await ops.endpoint.send(world.meter, Message(CODE_POST, ("words",), payload=b"%d" % n))
+    sealed, opened = io.BytesIO(), io.BytesIO()
+    await meter.seal_file(world.ops, io.BytesIO(b"content"), sealed)
+    await ops.open_file(io.BytesIO(sealed.getvalue()), opened)
+    assert opened.getvalue() == b"content"
+    await until(lambda: not meter.endpoint.outbox and not ops.endpoint.outbox, "all is acknowledged")
+
+
+async def look(*endpoints: Endpoint) -> None:
+    """What an endpoint does once a second."""
+    for endpoint in endpoints:
+        await endpoint.tick()
+
+
+async def test_five_seconds_later_no_forgotten_key_is_in_a_copy(
+    fast: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, witness: Witness, thief: Thief
+) -> None:
+    """Steps, skipped keys, a file key, spent one-time keys; the control finds them before."""
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    monkeypatch.setattr(journal, "PERIOD_MESSAGES", NEVER)
+    usual = journal.PERIOD_MS
+    monkeypatch.setattr(journal, "PERIOD_MS", NEVER)
+    async with fast.device() as meter, fast.application() as ops:
+        await talk(fast, meter, ops)
+        forgotten = witness.forgotten(meter, ops)
+        assert len(forgotten) > 200
+        for label in ("meter", "ops"):
+            before = found(thief, fast.path / label, forgotten, copies)
+            assert len(before) > 50, "the search finds what was not forgotten yet"
+        monkeypatch.setattr(journal, "PERIOD_MS", usual)
+        fast.clock.turn(5)
+        await look(meter.endpoint, ops.endpoint)
+        for role, label in ((meter, "meter"), (ops, "ops")):
+            assert not found(thief, fast.path / label, forgotten, copies)
+            kept = {own.signed_prekey.reveal() for own in role.endpoint.prekeys._bundles.values()}
+            assert kept <= set(stored_secrets(fast.path / label)), "what is needed is there"
+
+
+async def test_a_thousand_messages_later_no_forgotten_key_is_in_a_copy(
+    fast: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, witness: Witness, thief: Thief
+) -> None:
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    monkeypatch.setattr(journal, "PERIOD_MS", NEVER)
+    async with fast.device() as meter, fast.application() as ops:
+        await talk(fast, meter, ops, readings=100)
+        forgotten = witness.forgotten(meter, ops)
+        assert len(found(thief, fast.path / "meter", forgotten, copies)) > 50
+        for _ in range(20):
+            group = [Message(CODE_POST, ("readings",), payload=b"x") for _ in range(50)]
+            await meter.endpoint.send_all(fast.ops, group)
+        await until(lambda: not meter.endpoint.outbox)
+        for label in ("meter", "ops"):
+            assert not found(thief, fast.path / label, forgotten, copies)
+
+
+async def test_closed_no_forgotten_key_is_in_a_copy(
+    fast: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, witness: Witness, thief: Thief
+) -> None:
+    """After each close, over several openings with their reseeds."""
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    monkeypatch.setattr(journal, "PERIOD_MESSAGES", NEVER)
+    monkeypatch.setattr(journal, "PERIOD_MS", NEVER)
+    for _ in range(3):
+        async with fast.device() as meter, fast.application() as ops:
+            await talk(fast, meter, ops, readings=20)
+        for label in ("meter", "ops"):
+            assert not found(thief, fast.path / label, witness.forgotten(meter, ops), copies)
+
+
+async def test_a_killed_process_forgets_when_the_directory_is_opened(
+    fast: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, witness: Witness, thief: Thief
+) -> None:
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    monkeypatch.setattr(journal, "PERIOD_MESSAGES", NEVER)
+    monkeypatch.setattr(journal, "PERIOD_MS", NEVER)
+    async with fast.application() as ops:
+        meter = await fast.device().__aenter__()
+        await talk(fast, meter, ops, readings=50)
+        forgotten = witness.forgotten(meter, ops)
+        await kill(meter)
+        assert len(found(thief, fast.path / "meter", forgotten, copies)) > 20
+        again = fast.device()
+        assert not found(thief, fast.path / "meter", forgotten, copies)
+        async with again:
+            await talk(fast, again, ops, readings=5)
+
+
+async def test_without_the_end_of_periods_the_search_finds_everything(
+    fast: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, witness: Witness, thief: Thief
+) -> None:
+    """The control: the keys that protect the stored values stay in place."""
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    monkeypatch.setattr(journal.Journal, "_is_period_over", lambda self: False)
+    async with fast.device() as meter, fast.application() as ops:
+        await talk(fast, meter, ops)
+        fast.clock.turn(60)
+        await look(meter.endpoint, ops.endpoint)
+    assert len(found(thief, fast.path / "meter", witness.forgotten(meter, ops), copies)) > 100
