@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from scripts.vectors import ml_kem
 from scripts.vectors.script import BEGIN_MS, value, verdict
+from sealway.crypto import kem
 from sealway.crypto.keys import SoftAgreer, SoftSigner, public_x
 from sealway.crypto.secret import Secret
 from sealway.errors import NotTrusted, SealwayError
@@ -17,7 +19,7 @@ from sealway.identity.credentials import Credential, verify_chain
 from sealway.identity.issuing import issue_certificate, make_csr, self_signed_ca
 from sealway.identity.root import sign_root, trust_root_on_first_use
 from sealway.protocol.outcome import Opened
-from sealway.protocol.policy import DEFAULT_POLICY
+from sealway.protocol.policy import DEFAULT_POLICY, Policy, PostQuantum
 from sealway.protocol.sentlog import Uptime
 from sealway.protocol.session import Session
 from sealway.protocol.start import OneTimeSecret, OwnKeys, accept, start
@@ -32,6 +34,9 @@ from sealway.wire.root_document import RootClaims
 NOW = BEGIN_MS // 1_000
 DOMAIN, DOMAIN_ID = "building.example", bytes(range(16))
 DAY = 86_400
+CLASSICAL = replace(DEFAULT_POLICY, post_quantum=PostQuantum.OFF)
+ML_KEM_MESSAGE = value("start ml-kem message")
+"""What is random in an encapsulation: m of FIPS 203, algorithm 17."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,8 @@ class Party:
     credential: Credential
     bundle: bytes
     one_time: tuple[bytes, ...]
+    ml_kem: Secret | None = None
+    """The seed of its ML-KEM key, if it publishes one."""
 
     def scalar(self, what: str) -> Secret:
         """Return one of its private keys."""
@@ -73,14 +80,19 @@ class Party:
             "name": str(self.credential.name),
             "certificate": self.credential.chain[0].hex(),
             "bundle": self.bundle.hex(),
-            "private": {what: self.scalar(what).reveal().hex() for what in privates},
+            "private": {what: self.scalar(what).reveal().hex() for what in privates}
+            | ({"ml_kem": self.ml_kem.reveal().hex()} if self.ml_kem is not None else {}),
         }
 
 
 class Town:
-    """A domain with an application, a meter, and a third end that was certified like them."""
+    """A domain with an application, a meter, and a third end that was certified like them.
 
-    def __init__(self) -> None:
+    Args:
+        ml_kem: the application publishes an ML-KEM key.
+    """
+
+    def __init__(self, *, ml_kem: bool = False) -> None:
         owner, ca = (SoftSigner(Secret(value(f"start {who}"))) for who in ("owner", "ca"))
         self._ca, self._ca_der = ca, self_signed_ca(ca, DOMAIN, now=NOW, days=365, random=_seeded("ca"))
         claims = RootClaims(
@@ -89,11 +101,11 @@ class Town:
         )  # fmt: skip
         self.root_document = sign_root(claims, [owner])
         self._root = trust_root_on_first_use(self.root_document, now=NOW)
-        self.app = self._party("app", "application")
+        self.app = self._party("app", "application", ml_kem=ml_kem)
         self.meter = self._party("meter-1", "device")
         self.other = self._party("meter-2", "device")
 
-    def _party(self, label: str, role: str) -> Party:
+    def _party(self, label: str, role: str, *, ml_kem: bool = False) -> Party:
         name, signer = Name(DOMAIN, role, label), SoftSigner(Secret(value(f"start {label} signature")))
         chain = issue_certificate(
             make_csr(signer, name), expected_name=name, ca_chain=[self._ca_der], ca_signer=self._ca, now=NOW, days=30,
@@ -102,18 +114,20 @@ class Town:
         credential = verify_chain(chain, self._root, NOW, expected_name=name)
         keys = {what: public_x(Secret(value(f"start {label} {what}"))) for what in ("agreement", "prekey")}
         one_time = tuple(public_x(Secret(value(f"start {label} one-time {k}"))) for k in range(3))
+        seed = Secret(value(f"start {label} ml-kem", kem.SEED_BYTES)) if ml_kem else None
         claims = BundleClaims(
             bundle_id=value(f"start {label} bundle id", 4), name=name,
             mailbox=MailboxAddress("https://hub.example", name.mailbox), sequence=7, suites=(1,),
             agreement_key=keys["agreement"], signed_prekey=keys["prekey"], one_time_root=merkle_root(one_time),
             one_time_count=len(one_time), issued=NOW, expires=NOW + 30 * DAY,
+            ml_kem=kem.public_key(seed) if seed is not None else None,
         )  # fmt: skip
-        return Party(label, credential, sign_bundle(claims, credential, signer), one_time)
+        return Party(label, credential, sign_bundle(claims, credential, signer), one_time, seed)
 
 
 def cases() -> list[dict[str, Any]]:
     """Return every case; each is complete in itself."""
-    town = Town()
+    town, quantum = Town(), Town(ml_kem=True)
     return [
         _genuine(town, "with a one-time key", index=1),
         _genuine(town, "without a one-time key", index=None),
@@ -121,13 +135,19 @@ def cases() -> list[dict[str, Any]]:
             town, "with the last one-time key, and a session known before", index=2, newest=value("an older session")
         ),
         *(_refused(town, name, about, change) for name, about, change in REFUSED),
+        _genuine(quantum, "with ML-KEM and a one-time key", index=1),
+        _genuine(quantum, "with ML-KEM, without a one-time key", index=None),
+        _genuine(quantum, "without ML-KEM, to a bundle that offers it", index=1, policy=CLASSICAL),
+        *(_refused(quantum, name, about, change) for name, about, change in REFUSED_WITH_ML_KEM),
     ]
 
 
-def _begin(town: Town, index: int | None, newest: bytes, signer: SoftSigner | None = None) -> tuple[Session, bytes]:
+def _begin(
+    town: Town, index: int | None, newest: bytes, signer: SoftSigner | None = None, policy: Policy = DEFAULT_POLICY
+) -> tuple[Session, bytes]:
     session = start(
         town.meter.own(), town.app.proven(index), signer or town.meter.signer, receive_kid=b"\x2a", newest=newest,
-        now_ms=BEGIN_MS, random=_seeded("ephemeral"), policy=DEFAULT_POLICY,
+        now_ms=BEGIN_MS, random=_seeded("ephemeral"), policy=policy, encapsulate=_encapsulated,
     )  # fmt: skip
     message = Message(CODE_POST, ("readings",), payload=b"42.7 L")
     return session, session.seal(message, now_ms=BEGIN_MS, uptime=Uptime(bytes(16), 0), random=_none).envelope
@@ -141,7 +161,7 @@ def _accepted(town: Town, envelope: bytes) -> tuple[str, Session | None, bytes]:
     try:
         session, opened = accept(
             decoded, town.app.own(), town.meter.proven(), signed_prekey=town.app.scalar("prekey"), one_time=one_time,
-            receive_kid=b"\x07", now_ms=BEGIN_MS, policy=DEFAULT_POLICY,
+            receive_kid=b"\x07", now_ms=BEGIN_MS, policy=DEFAULT_POLICY, ml_kem=town.app.ml_kem,
         )  # fmt: skip
     except SealwayError as refusal:
         return "not-trusted" if isinstance(refusal, NotTrusted) else verdict(refusal), None, b""
@@ -168,8 +188,10 @@ def _case(town: Town, name: str, about: str, envelope: bytes, outcome: str) -> d
     }
 
 
-def _genuine(town: Town, name: str, *, index: int | None, newest: bytes = b"") -> dict[str, Any]:
-    initiator, envelope = _begin(town, index, newest)
+def _genuine(
+    town: Town, name: str, *, index: int | None, newest: bytes = b"", policy: Policy = DEFAULT_POLICY
+) -> dict[str, Any]:
+    initiator, envelope = _begin(town, index, newest, policy=policy)
     outcome, responder, plaintext = _accepted(town, envelope)
     if responder is None:
         raise LookupError(outcome)
@@ -186,6 +208,7 @@ def _genuine(town: Town, name: str, *, index: int | None, newest: bytes = b"") -
     return _case(town, name, "a start that is accepted, and the reply that answers it", envelope, outcome) | {
         "offer": town.app.offer(index).hex(),
         "ephemeral_private": value("start ephemeral 1").hex(),
+        "ml_kem_message": ML_KEM_MESSAGE.hex() if _has_ml_kem(envelope) else None,
         "session_hash": initiator.hash.hex(),
         "plaintext": plaintext.hex(),
         "responder_kid": "07",
@@ -193,6 +216,16 @@ def _genuine(town: Town, name: str, *, index: int | None, newest: bytes = b"") -
         "reply_step_private": drawn[0].hex(),
         "reply": sealed.envelope.hex(),
     }
+
+
+def _encapsulated(public: bytes, message: bytes = ML_KEM_MESSAGE) -> kem.Encapsulated:
+    shared, ciphertext = ml_kem.encapsulate(public, message)
+    return kem.Encapsulated(ciphertext, Secret(shared))
+
+
+def _has_ml_kem(envelope: bytes) -> bool:
+    start = Envelope.decode(envelope).start
+    return start is not None and start.ml_kem is not None
 
 
 Change = Callable[[Town, Envelope], Envelope]
@@ -230,10 +263,24 @@ REFUSED: list[tuple[str, str, Change]] = [
     ("another receive-kid", "it is part of the transcript", _header(receive_kid=b"\x2b")),
     ("another one-time key", "index 2 in place of 1", _header(one_time=2)),
     ("the one-time key stripped", "as if there had been none", _header(one_time=None)),
-    ("a reserved field", "an ML-KEM ciphertext, which version 0 refuses", _header(ml_kem=bytes(1088))),
+    ("ML-KEM without a key", "a ciphertext, and no ML-KEM key in the bundle", _header(ml_kem=bytes(1088))),
     ("another initiator", "bundle and certificate of another endpoint", _of_other),
     ("signed by another key", "the agreements are right and the signature is not the initiator's", _wrong_signer),
     ("a changed tag", "the ciphertext does not open", _flipped),
+]
+
+
+def _another_secret(town: Town, envelope: Envelope) -> Envelope:
+    public = town.app.proven().claims.ml_kem
+    if public is None:
+        raise LookupError("no ML-KEM key")
+    return _header(ml_kem=_encapsulated(public, value("another ML-KEM message")).ciphertext)(town, envelope)
+
+
+REFUSED_WITH_ML_KEM: list[tuple[str, str, Change]] = [
+    ("ML-KEM stripped", "the ciphertext is taken out, as if there had been none", _header(ml_kem=None)),
+    ("another ML-KEM ciphertext", "a genuine encapsulation of another secret for the same key", _another_secret),
+    ("an ML-KEM ciphertext of nothing", "what decapsulates to a secret that nobody has", _header(ml_kem=bytes(1088))),
 ]
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         NotAuthentic,
         NotAuthorized,
         NotFound,
+        NotPostQuantum,
         NotTrusted,
         PeerForked,
         PeerMisbehaved,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from sealway.gateway.limits import Limits
     from sealway.home.hop import HopIdentity
     from sealway.protocol.events import Event, ForkSuspected, Missing, Silent, Unacknowledged, WithoutOneTimeKey
+    from sealway.protocol.policy import PostQuantum
     from sealway.sdk.application import Application
     from sealway.sdk.backlog import Unread
     from sealway.sdk.device import Device
@@ -55,13 +57,14 @@ if TYPE_CHECKING:
 _WHERE: Final = {
     "errors": (
         "Closed", "GapTooLarge", "HopRefused", "InUse", "Interrupted", "LocalMisuse", "Malformed", "NoCommonSuite",
-        "NotAuthentic", "NotAuthorized", "NotFound", "NotTrusted", "PeerForked", "PeerMisbehaved", "PrekeyGone",
-        "RateLimited", "Replayed", "SealwayError", "Stale", "StateLost", "TooLarge", "TransportFailed",
+        "NotAuthentic", "NotAuthorized", "NotFound", "NotPostQuantum", "NotTrusted", "PeerForked", "PeerMisbehaved",
+        "PrekeyGone", "RateLimited", "Replayed", "SealwayError", "Stale", "StateLost", "TooLarge", "TransportFailed",
     ),
     "gateway.facade": ("CoapListener", "Gateway", "HttpUplink"),
     "gateway.limits": ("Limits",),
     "home.hop": ("HopIdentity",),
     "protocol.events": ("Event", "ForkSuspected", "Missing", "Silent", "Unacknowledged", "WithoutOneTimeKey"),
+    "protocol.policy": ("PostQuantum",),
     "sdk.application": ("Application",),
     "sdk.backlog": ("Unread",),
     "sdk.device": ("Device",),
@@ -102,11 +105,13 @@ __all__ = [
     "NotAuthentic",
     "NotAuthorized",
     "NotFound",
+    "NotPostQuantum",
     "NotTrusted",
     "OpenedFile",
     "Owner",
     "PeerForked",
     "PeerMisbehaved",
+    "PostQuantum",
     "PrekeyGone",
     "RateLimited",
     "Received",

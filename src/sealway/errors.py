@@ -58,6 +58,10 @@ class PrekeyGone(PeerMisbehaved):
     """A start names a bundle or a one-time key whose private half no longer exists."""
 
 
+class NotPostQuantum(PeerMisbehaved):
+    """A start or a bundle is without the ML-KEM part that this end's policy requires."""
+
+
 class GapTooLarge(PeerMisbehaved):
     """Opening would walk or store more keys than the policy allows."""
 
@@ -124,6 +128,7 @@ _CODES: dict[type[SealwayError], tuple[int, int]] = {
     Replayed: (0x89, 409),  # 4.09 Conflict (RFC 8132)
     Stale: (0x8C, 412),  # 4.12 Precondition Failed
     PrekeyGone: (0x84, 404),  # 4.04 Not Found
+    NotPostQuantum: (0x8C, 412),  # 4.12
     GapTooLarge: (0x9D, 429),  # 4.29 Too Many Requests (RFC 8516)
     PeerForked: (0x89, 409),  # 4.09
     Interrupted: (0xA0, 500),  # 5.00

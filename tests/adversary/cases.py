@@ -21,6 +21,7 @@ from sealway.identity.root import verify_root
 from sealway.protocol.policy import DEFAULT_POLICY, Policy
 from sealway.protocol.sentlog import Uptime
 from sealway.protocol.start import OwnKeys, start
+from sealway.sdk.encapsulating import encapsulate
 from sealway.sdk.evidence import digest_of
 from sealway.sdk.prekeystore import PrekeyStore
 from sealway.wire.address import Name
@@ -159,6 +160,7 @@ async def _record_starts(arena: Arena, count: int, *, signed: bool) -> None:
         session = start(
             OwnKeys(own.proven, member.agreer, member.root.domain_id), offer, member.signer if signed else signer(),
             receive_kid=os.urandom(4), newest=b"", now_ms=now_ms, random=os.urandom, policy=DEFAULT_POLICY,
+            encapsulate=encapsulate,
         )  # fmt: skip
         message = Message(CODE_POST, ("readings",), payload=b"stranger %d" % n)
         sealed = session.seal(message, now_ms=now_ms, uptime=Uptime(bytes(16), 0), random=os.urandom)

@@ -15,7 +15,7 @@ from sealway.wire.header import Claims, Opener, StartHeader
 
 MAILBOX, OTHER = "aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb"
 _KEY, _SALT = bytes(range(32)), bytes(range(16))
-_START = StartHeader(b"b" * 32, b"c" * 32, b"\x07", _KEY, 5)
+_START = StartHeader(b"b" * 32, b"c" * 32, b"\x07", _KEY, 5, b"q" * 1088)
 _CLAIMS = Claims(topic="readings", tag="urgent", expires=1_800_000_000)
 
 SAMPLES = {

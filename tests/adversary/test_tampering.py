@@ -36,6 +36,7 @@ FIELDS: dict[str, set[Any]] = {
     "tamper-start-one-time": {-65537},
     "insert-start-ml-kem": {-65537},
     "strip-one-time": {-65537},
+    "strip-post-quantum": {-65537},
     "strip-start": {-65537},
     "tamper-opener-key": {-65538},
     "tamper-opener-reseed": {-65538},

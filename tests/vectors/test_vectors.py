@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 
+from scripts.vectors import ml_kem
 from tests.vectors import foreign_session as session
 from tests.vectors import foreign_wire as wire
 from tests.vectors.foreign_session import Session
@@ -118,7 +120,7 @@ def _transcript(
     case: dict[str, Any], a: dict[str, Any], b: dict[str, Any], header: dict[str, Any], one_time: bytes | None
 ) -> bytes:
     ends = [[end["name"], end["x5t"], end["hash"]] for end in (a, b)]
-    offered = [header["kid"], header["ephemeral"], header["one_time"], one_time, None]
+    offered = [header["kid"], header["ephemeral"], header["one_time"], one_time, header["ml_kem"]]
     return wire.deterministic(["sealway start 1", unhex(case["domain_id"]), 1, *ends, *offered])
 
 
@@ -128,7 +130,8 @@ def _accept(case: dict[str, Any], private: dict[str, str]) -> Session:
     envelope = wire.read_envelope(unhex(case["envelope"]))
     header = envelope["start"]
     wire.demand(envelope["kid"] == b["claims"][2])
-    wire.demand(envelope["alg"] == 10 and header["ml_kem"] is None)
+    wire.demand(envelope["alg"] == 10)
+    wire.demand(header["ml_kem"] is None or 9 in b["claims"])
     wire.demand((header["bundle"], header["x5t"]) == (a["hash"], a["x5t"]), "not-trusted")
     one_time = None if header["one_time"] is None else unhex(private[f"one-time {header['one_time']}"])
     shown = None if one_time is None else session.public(one_time)
@@ -136,6 +139,8 @@ def _accept(case: dict[str, Any], private: dict[str, str]) -> Session:
     prekey, agreement, e = unhex(private["prekey"]), unhex(private["agreement"]), header["ephemeral"]
     agreements = session.agree(prekey, a["claims"][7]) + session.agree(agreement, e) + session.agree(prekey, e)
     agreements += b"" if one_time is None else session.agree(one_time, e)
+    if header["ml_kem"] is not None:
+        agreements += MLKEM768PrivateKey.from_seed_bytes(unhex(private["ml_kem"])).decapsulate(header["ml_kem"])
     root, reseed, chain = session.start_keys(agreements, session_hash)
     accepted = Session(session_hash, False, root, True, e, b"\x07", header["kid"], announce_kid=True)
     accepted.epochs.append(session.Epoch(e, 0, reseed, chains=[session.Chain(0, b"", 0, 0, chain)]))
@@ -161,6 +166,10 @@ def _initiator(case: dict[str, Any]) -> Session:
     agreements = session.agree(agreement, b["claims"][8])
     agreements += session.agree(e, b["claims"][7]) + session.agree(e, b["claims"][8])
     agreements += b"" if one_time is None else session.agree(e, one_time)
+    if case["ml_kem_message"] is not None:
+        shared, ciphertext = ml_kem.encapsulate(b["claims"][9], unhex(case["ml_kem_message"]))
+        assert ciphertext == header["ml_kem"]
+        agreements += shared
     root, reseed, chain = session.start_keys(agreements, session_hash)
     sending = session.SendingEpoch(e, header["ephemeral"], 0, reseed, chain, 0)
     return Session(session_hash, True, root, False, b"", header["kid"], b["claims"][2], sending, start=header)

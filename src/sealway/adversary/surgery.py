@@ -131,7 +131,7 @@ def other_index(value: Any, tools: Tools) -> Any:
 
 
 def other_ml_kem(value: Any, tools: Tools) -> Any:
-    """A ciphertext where null is demanded."""
+    """Another ciphertext, or one where there was none."""
     return tools.random.randbytes(_ML_KEM_BYTES)
 
 
@@ -140,6 +140,13 @@ def without_one_time(header: Header, ciphertext: bytes, tools: Tools) -> tuple[H
     if LABEL_START not in header or header[LABEL_START][4] is None:
         return None
     return start_field(4, lambda value, tools: None)(header, ciphertext, tools)
+
+
+def without_ml_kem(header: Header, ciphertext: bytes, tools: Tools) -> tuple[Header, bytes] | None:
+    """Pretend that a start has no post-quantum part."""
+    if LABEL_START not in header or header[LABEL_START][5] is None:
+        return None
+    return start_field(5, lambda value, tools: None)(header, ciphertext, tools)
 
 
 # opener ----------------------------------------------------------------------------------------------------------

@@ -104,10 +104,11 @@ _CHANGES: Final[tuple[tuple[str, str, Change], ...]] = (
     ),
     (
         "insert-start-ml-kem",
-        "Adds a post-quantum ciphertext where null is demanded.",
+        "Puts a post-quantum ciphertext of its own into a start.",
         cutting(surgery.start_field(5, surgery.other_ml_kem)),
     ),
     ("strip-one-time", "Pretends that a start used no one-time key.", cutting(surgery.without_one_time)),
+    ("strip-post-quantum", "Pretends that a start has no post-quantum part.", cutting(surgery.without_ml_kem)),
     ("strip-start", "Takes the start header away.", cutting(surgery.stripped(LABEL_START))),
     ("tamper-opener-first", "Lets a chain begin at another number.", cutting(surgery.opener_first)),
     ("tamper-opener-key", "Puts its own key in the place of an epoch's.", cutting(surgery.opener_key)),

@@ -13,8 +13,20 @@ from sealway.cli.files import read_file
 from sealway.cli.logs import Format, Level
 from sealway.cli.membership import EnrolmentFile, Fingerprint, MemberName, add_grants, take_step
 from sealway.cli.messages import say, show_fields, show_json
-from sealway.cli.options import AsJson, Evidence, KeyFile, LogFile, LogFormat, LogLevel, State, To, Verbose
+from sealway.cli.options import (
+    AsJson,
+    Evidence,
+    KeyFile,
+    LogFile,
+    LogFormat,
+    LogLevel,
+    PostQuantumPart,
+    State,
+    To,
+    Verbose,
+)
 from sealway.cli.timing import AnewAfter, MaxSilence, ReceiptAfter, ReofferAfter, ReportAfter, Timing
+from sealway.protocol.policy import PostQuantum
 
 app_group = options.group("an application: opens what devices send, commands them")
 
@@ -53,6 +65,7 @@ def watch(
     receipt_after: ReceiptAfter = None,
     report_after: ReportAfter = None,
     max_silence: MaxSilence = None,
+    post_quantum: PostQuantumPart = PostQuantum.PREFERRED,
     evidence: Evidence = False,
     log_file: LogFile = None,
     log_level: LogLevel = Level.WARNING,
@@ -67,7 +80,7 @@ def watch(
 
     plan = WatchPlan(
         received=received, requests=requests, answers=answers, verbose=verbose, evidence=evidence or verbose,
-        timing=Timing(reoffer_after, receipt_after, report_after, max_silence, anew_after=anew_after),
+        timing=Timing(reoffer_after, receipt_after, report_after, max_silence, None, anew_after, post_quantum),
     )  # fmt: skip
     enrolled = home_of(state, "app").open(options.passphrase(key_file))
     log_as_told(log_file, log_level, log_format, verbose=verbose)
@@ -95,6 +108,7 @@ def request(
     grant: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="a grant to show with it", allow_from_autoenv=False)
     ] = None,
+    post_quantum: PostQuantumPart = PostQuantum.PREFERRED,
     log_file: LogFile = None,
     log_level: LogLevel = Level.WARNING,
     log_format: LogFormat = Format.CONSOLE,
@@ -116,7 +130,7 @@ def request(
     shown = tuple(read_file(file, "the grant") for file in grant or ())
     enrolled = home_of(state, "app").open(options.passphrase(key_file), shown)
     log_as_told(log_file, log_level, log_format, verbose=verbose)
-    answer = run_to_end(lambda: ask_one(state, enrolled, question))
+    answer = run_to_end(lambda: ask_one(state, enrolled, question, Timing(post_quantum=post_quantum)))
     say(answer.payload.decode("utf-8", "backslashreplace"))
 
 

@@ -12,9 +12,22 @@ from sealway.cli import options
 from sealway.cli.logs import Format, Level
 from sealway.cli.membership import add_init
 from sealway.cli.messages import say, show_fields, show_json
-from sealway.cli.options import AsJson, Compact, Evidence, KeyFile, LogFile, LogFormat, LogLevel, State, To, Verbose
+from sealway.cli.options import (
+    AsJson,
+    Compact,
+    Evidence,
+    KeyFile,
+    LogFile,
+    LogFormat,
+    LogLevel,
+    PostQuantumPart,
+    State,
+    To,
+    Verbose,
+)
 from sealway.cli.timing import AnewAfter, CommandAge, MaxSilence, ReceiptAfter, ReofferAfter, ReportAfter, Timing
 from sealway.errors import LocalMisuse
+from sealway.protocol.policy import PostQuantum
 
 if TYPE_CHECKING:
     from sealway.cli.rows import Source
@@ -37,6 +50,7 @@ def send(
     wait_ack: Annotated[bool, typer.Option(help="wait until the other end has acknowledged all that was sent")] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="seconds")] = 30.0,
     compact: Compact = False,
+    post_quantum: PostQuantumPart = PostQuantum.PREFERRED,
     log_file: LogFile = None,
     log_level: LogLevel = Level.WARNING,
     log_format: LogFormat = Format.CONSOLE,
@@ -53,7 +67,15 @@ def send(
     if (data is None) == (file is None):
         raise LocalMisuse("one payload is to be sent", hint="give --data TEXT or --file FILE")
     payload = data.encode() if data is not None else read_input(file or Path("-"), "the payload")
-    single = Single(peer, options.path_of(path), payload, wait_ack=wait_ack, timeout_s=timeout, compact=compact)
+    single = Single(
+        peer,
+        options.path_of(path),
+        payload,
+        wait_ack=wait_ack,
+        timeout_s=timeout,
+        compact=compact,
+        timing=Timing(post_quantum=post_quantum),
+    )
     enrolled = home_of(state, "device").open(options.passphrase(key_file))
     log_as_told(log_file, log_level, log_format, verbose=verbose)
     run_to_end(lambda: send_one(state, enrolled, single))
@@ -98,6 +120,7 @@ def serve(
     max_silence: MaxSilence = None,
     command_age: CommandAge = None,
     compact: Compact = False,
+    post_quantum: PostQuantumPart = PostQuantum.PREFERRED,
     evidence: Evidence = False,
     log_file: LogFile = None,
     log_level: LogLevel = Level.WARNING,
@@ -125,7 +148,7 @@ def serve(
         interval_s=1 / rate if rate is not None else interval, count=count, source=_source(input_file, form, no_sensor),
         deal=options.parsed(Deal.parse, deal, "--deal"), sensor=not no_sensor, verbose=verbose,
         evidence=evidence or verbose, disclosed=Disclosed(topic, tag, expire_after), compact=compact,
-        timing=Timing(reoffer_after, receipt_after, report_after, max_silence, command_age, anew_after),
+        timing=Timing(reoffer_after, receipt_after, report_after, max_silence, command_age, anew_after, post_quantum),
     )  # fmt: skip
     enrolled = home_of(state, "device").open(options.passphrase(key_file))
     log_as_told(log_file, log_level, log_format, verbose=verbose)

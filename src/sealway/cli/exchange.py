@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 
 from sealway.cli import options
-from sealway.cli.options import KeyFile, State, To
+from sealway.cli.options import KeyFile, PostQuantumPart, State, To
+from sealway.cli.timing import Timing
 from sealway.errors import LocalMisuse, TransportFailed
+from sealway.protocol.policy import PostQuantum
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -38,6 +40,7 @@ def seal_command(
         float, typer.Option(min=0.1, max=600, help="seconds to look for the other end, if nothing is known of it")
     ] = 10.0,
     force: Force = False,
+    post_quantum: PostQuantumPart = PostQuantum.PREFERRED,
     key_file: KeyFile = None,
 ) -> None:
     """Seal a file or a pipe for another endpoint. A file appears whole or not at all."""
@@ -62,7 +65,7 @@ def seal_command(
             raise TransportFailed(error.message, hint=_without_a_network(peer)) from None
         _tell(target, f"sealed {done.size} bytes for {done.recipient}")
 
-    _at_work(state, key_file, work)
+    _at_work(state, key_file, post_quantum, work)
 
 
 def open_command(
@@ -74,6 +77,7 @@ def open_command(
         typer.Option("--from", metavar="NAME", help="refuse a file of anyone else; nothing of it is written"),
     ] = None,
     force: Force = False,
+    post_quantum: PostQuantumPart = PostQuantum.PREFERRED,
     key_file: KeyFile = None,
 ) -> None:
     """Open a sealed file or pipe, once, and say who sealed it.
@@ -89,10 +93,13 @@ def open_command(
         done = await open_file(endpoint, sealed, content, sender=wanted, replace=force)
         _tell(target, f"opened {done.size} bytes, sealed by {done.sender}")
 
-    _at_work(state, key_file, work)
+    _at_work(state, key_file, post_quantum, work)
 
 
-def introduce_command(state: State, target: Out = STANDARD, force: Force = False, key_file: KeyFile = None) -> None:
+def introduce_command(
+    state: State, target: Out = STANDARD, force: Force = False, post_quantum: PostQuantumPart = PostQuantum.PREFERRED,
+    key_file: KeyFile = None,
+) -> None:  # fmt: skip
     """Write down how others of the domain can seal files for this endpoint without a network. Nothing of it is secret.
 
     It is good for 14 days at least.
@@ -110,10 +117,12 @@ def introduce_command(state: State, target: Out = STANDARD, force: Force = False
             output.discard()
         _tell(target, f"introduces {endpoint.member.name}")
 
-    _at_work(state, key_file, work)
+    _at_work(state, key_file, post_quantum, work)
 
 
-def _at_work(state: Path, key_file: Path | None, work: Callable[[Endpoint], Awaitable[None]]) -> None:
+def _at_work(
+    state: Path, key_file: Path | None, post_quantum: PostQuantum, work: Callable[[Endpoint], Awaitable[None]]
+) -> None:
     """Do some work with the endpoint of a state directory, which does nothing else meanwhile."""
     from sealway.cli.home import home_of
     from sealway.cli.logs import Format, Level
@@ -131,7 +140,8 @@ def _at_work(state: Path, key_file: Path | None, work: Callable[[Endpoint], Awai
     log_as_told(None, Level.WARNING, Format.CONSOLE)
 
     async def run() -> None:
-        endpoint = Endpoint(state, Member.of(enrolled), next_hop(enrolled))
+        policy = Timing(post_quantum=post_quantum).policy()
+        endpoint = Endpoint(state, Member.of(enrolled), next_hop(enrolled), policy=policy)
         try:
             await work(endpoint)
         finally:

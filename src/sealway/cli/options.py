@@ -12,6 +12,7 @@ import typer
 
 from sealway.cli.logs import Format, Level
 from sealway.errors import LocalMisuse, Malformed, TooLarge
+from sealway.protocol.policy import PostQuantum
 
 if TYPE_CHECKING:
     from sealway.crypto.secret import Secret
@@ -38,6 +39,12 @@ Evidence: TypeAlias = Annotated[
 ]
 Compact: TypeAlias = Annotated[
     bool, typer.Option("--compact", help="envelopes in compact form to and from a gateway that knows it")
+]
+PostQuantumPart: TypeAlias = Annotated[
+    PostQuantum,
+    typer.Option(
+        "--post-quantum", help="ML-KEM in what begins sessions: never without, where the other end has a key, or never"
+    ),
 ]
 LogFile: TypeAlias = Annotated[
     Path | None, typer.Option("--log-file", metavar="FILE", help="write the log there, not to standard error")

@@ -33,6 +33,7 @@ class Single:
     wait_ack: bool
     timeout_s: float
     compact: bool = False
+    timing: Timing = AS_SPECIFIED
 
 
 def open_device(
@@ -52,7 +53,7 @@ async def send_one(state: Path, enrolled: Enrolled, single: Single) -> None:
         TransportFailed: not in time. What was sealed is offered again when the device runs next.
         LocalMisuse, TooLarge, StateLost: it cannot be sealed.
     """
-    async with open_device(state, enrolled, compact=single.compact) as device:
+    async with open_device(state, enrolled, single.timing, compact=single.compact) as device:
         end = asyncio.get_running_loop().time() + single.timeout_s
         mark = (_SINGLE, await device.endpoint.mark(_SINGLE) + 1)
         patience = timedelta(seconds=single.timeout_s)

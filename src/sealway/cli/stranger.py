@@ -21,6 +21,7 @@ from sealway.protocol.policy import DEFAULT_POLICY
 from sealway.protocol.prekeys import BUNDLE_ID_LENGTH, bundle_claims, make_prekeys
 from sealway.protocol.sentlog import Uptime
 from sealway.protocol.start import OwnKeys, start
+from sealway.sdk.encapsulating import encapsulate
 from sealway.sdk.member import Member
 from sealway.storage.files import usable, write_file
 from sealway.transports.ports import Carrier
@@ -125,7 +126,7 @@ class Stranger:
         member, now_ms = self._member, time.time_ns() // 1_000_000
         session = start(
             OwnKeys(own, member.agreer, member.root.domain_id), peer, member.signer, receive_kid=os.urandom(_KID_BYTES),
-            newest=b"", now_ms=now_ms, random=os.urandom, policy=DEFAULT_POLICY,
+            newest=b"", now_ms=now_ms, random=os.urandom, policy=DEFAULT_POLICY, encapsulate=encapsulate,
         )  # fmt: skip
         uptime = Uptime(bytes(16), now_ms)
         return session.seal(Message(CODE_EMPTY), now_ms=now_ms, uptime=uptime, random=os.urandom).envelope

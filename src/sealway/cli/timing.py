@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options with which an endpoint's pauses are chosen: how soon it offers again, acknowledges, and reports."""
+"""Options with which an endpoint's policy is chosen: how soon it offers again, acknowledges, and reports."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
+
+from sealway.protocol.policy import PostQuantum
 
 if TYPE_CHECKING:
     from sealway.protocol.policy import Policy
@@ -40,7 +42,7 @@ CommandAge: TypeAlias = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds, each None for what the specification suggests."""
+    """Seconds, each None for what the specification suggests; and whether sessions begin with ML-KEM."""
 
     reoffer_after: float | None = None
     receipt_after: float | None = None
@@ -48,12 +50,13 @@ class Timing:
     max_silence: float | None = None
     command_age: float | None = None
     anew_after: float | None = None
+    post_quantum: PostQuantum = PostQuantum.PREFERRED
 
     def policy(self) -> Policy:
-        """Return the policy of an endpoint with these pauses."""
+        """Return the policy of an endpoint that does so."""
         from sealway.protocol.policy import DEFAULT_POLICY
 
-        policy = DEFAULT_POLICY
+        policy = replace(DEFAULT_POLICY, post_quantum=self.post_quantum)
         if self.reoffer_after is not None:
             policy = replace(policy, reoffer_after_ms=_ms(self.reoffer_after))
         if self.anew_after is not None:

@@ -53,7 +53,7 @@ def open_application(state: Path, enrolled: Enrolled, timing: Timing = AS_SPECIF
     )  # fmt: skip
 
 
-async def ask_one(state: Path, enrolled: Enrolled, question: Question) -> Message:
+async def ask_one(state: Path, enrolled: Enrolled, question: Question, timing: Timing = AS_SPECIFIED) -> Message:
     """Send one command and return the device's answer.
 
     Raises:
@@ -61,7 +61,7 @@ async def ask_one(state: Path, enrolled: Enrolled, question: Question) -> Messag
         OutcomeUnknown: no answer in time, or one that leaves it open.
         NotTrusted, LocalMisuse, StateLost: it cannot be asked.
     """
-    async with open_application(state, enrolled) as application, asyncio.TaskGroup() as tasks:
+    async with open_application(state, enrolled, timing) as application, asyncio.TaskGroup() as tasks:
         leaving = tasks.create_task(_leave_readings(application))
         try:
             await _ask(application, question)

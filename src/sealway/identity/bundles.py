@@ -3,7 +3,8 @@
 
 Invariant: a ProvenBundle was signed by the very certificate that its Credential is, for that name, is not expired, is
 not older than one already seen, and its keys are sound keys of the one curve that its suites have; those suites sign as
-its certificate does; its one-time key, if any, is under the Merkle root that was signed.
+its certificate does; its ML-KEM key, if any, is one; its one-time key, if any, is under the Merkle root that was
+signed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from dataclasses import InitVar, dataclass
 from typing import Final
 
+from sealway.crypto.kem import loaded_public_key
 from sealway.crypto.ports import Signer
 from sealway.crypto.suites import Suite, known_suites
 from sealway.errors import LocalMisuse, Malformed, NotTrusted, Replayed
@@ -134,6 +136,8 @@ def _verified(
     # SP 800-56A §5.6.2.3.3: public keys are validated before anything is agreed with them.
     suites[0].curve.validated(claims.agreement_key)
     suites[0].curve.validated(claims.signed_prekey)
+    if claims.ml_kem is not None:
+        loaded_public_key(claims.ml_kem)  # FIPS 203 §7.2
     return ProvenBundle(
         credential=credential,
         claims=claims,

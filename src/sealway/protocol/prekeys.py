@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sealway.crypto import kem
 from sealway.crypto.curves import Curve
 from sealway.crypto.ports import Random
 from sealway.crypto.secret import Secret
@@ -27,15 +28,20 @@ BUNDLE_ID_LENGTH = 4
 
 @dataclass(frozen=True, slots=True)
 class PrekeySecrets:
-    """The private halves of one bundle; ``one_time`` in index order."""
+    """The private halves of one bundle; ``one_time`` in index order, ``ml_kem`` a seed or None."""
 
     signed_prekey: Secret
     one_time: tuple[Secret, ...]
+    ml_kem: Secret | None = None
 
 
-def make_prekeys(random: Random, curve: Curve, *, count: int = ONE_TIME_KEYS) -> PrekeySecrets:
-    """Draw a signed prekey and ``count`` one-time keys (0 to 64) on the curve of the endpoint's suites."""
-    return PrekeySecrets(curve.draw(random), tuple(curve.draw(random) for _ in range(count)))
+def make_prekeys(
+    random: Random, curve: Curve, *, count: int = ONE_TIME_KEYS, ml_kem: bool = False
+) -> PrekeySecrets:  # fmt: skip
+    """Draw a signed prekey and ``count`` one-time keys (0 to 64) on the curve of the endpoint's suites, and an ML-KEM
+    key if one is to be published."""
+    signed_prekey, one_time = curve.draw(random), tuple(curve.draw(random) for _ in range(count))
+    return PrekeySecrets(signed_prekey, one_time, kem.generate_seed(random) if ml_kem else None)
 
 
 def bundle_claims(
@@ -59,6 +65,7 @@ def bundle_claims(
         suites=served_by(suite),
         agreement_key=agreement_key,
         signed_prekey=curve.public(secrets.signed_prekey),
+        ml_kem=kem.public_key(secrets.ml_kem) if secrets.ml_kem is not None else None,
         one_time_root=merkle_root(one_time) if one_time else None,
         one_time_count=len(one_time) or None,
         issued=now_s,

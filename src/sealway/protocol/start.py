@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Beginning a session with one message to a peer that may be asleep: X3DH over the peer's signed bundle.
+"""Beginning a session with one message to a peer that may be asleep: X3DH over the peer's signed bundle, and ML-KEM.
 
 Invariants: an initiator agrees only with a bundle that was proven to be the peer's; a responder creates a session only
 after its first envelope has opened and the initiator's signature over the transcript has verified; both ends derive
-from the whole transcript, so neither can be led to think of another peer, bundle, suite or domain. spec/session.md.
-X3DH: Signal's specification, revision 1, §3; PQXDH's ML-KEM part is reserved (the header's last field is null).
+from the whole transcript, so neither can be led to think of another peer, bundle, suite, ML-KEM ciphertext or domain;
+an end whose policy requires ML-KEM neither sends nor accepts a start without. spec/session.md.
+X3DH: Signal's specification, revision 1, §3; PQXDH: revision 3, §3, with a last-resort ML-KEM-768 prekey only.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from sealway.crypto.kem import Encapsulated, Encapsulator, decapsulate
 from sealway.crypto.ports import Agreer, Random, Signer
 from sealway.crypto.secret import Secret
 from sealway.crypto.suites import Suite, suite_of_alg
-from sealway.errors import LocalMisuse, Malformed, NoCommonSuite, NotAuthentic, NotTrusted
+from sealway.errors import LocalMisuse, Malformed, NoCommonSuite, NotAuthentic, NotPostQuantum, NotTrusted
 from sealway.identity.bundles import ProvenBundle
 from sealway.protocol import schedule
 from sealway.protocol.allowance import Allowance
 from sealway.protocol.chains import Chain, Epoch
 from sealway.protocol.outcome import Opened
-from sealway.protocol.policy import Policy
+from sealway.protocol.policy import Policy, PostQuantum
 from sealway.protocol.receiving import Receiving
 from sealway.protocol.sending import Sending, SendingEpoch
 from sealway.protocol.sentlog import SentLog
@@ -59,7 +61,7 @@ class OwnKeys:
 
 def start(
     me: OwnKeys, peer: ProvenBundle, signer: Signer, *, receive_kid: bytes, newest: bytes, now_ms: int,
-    random: Random, policy: Policy, forked: bytes | None = None,
+    random: Random, policy: Policy, forked: bytes | None = None, encapsulate: Encapsulator | None = None,
 ) -> Session:  # fmt: skip
     """Begin a session as its initiator; the first message sealed with it carries the start.
 
@@ -69,19 +71,23 @@ def start(
         receive_kid: the identifier by which this end will find the session.
         newest: hash of the newest session known with this peer, or empty.
         forked: hash of the newest session in which this peer was found to be forked, or None.
+        encapsulate: for a peer with an ML-KEM key, unless the policy is off.
 
     Raises:
         NoCommonSuite: the peer takes part in no suite that this end does.
-        LocalMisuse: the peer is this end itself.
+        NotPostQuantum: the policy requires ML-KEM, and the peer has no key for it.
+        LocalMisuse: the peer is this end itself, or ``encapsulate`` is missing.
     """
     suite = common_suite(me.bundle, peer)
     if me.bundle.credential.name == peer.credential.name:
         raise LocalMisuse("an endpoint cannot begin a session with itself")
+    sent = _encapsulated(peer, policy, encapsulate)
     scalar = suite.curve.draw(random)
     ephemeral = suite.curve.agreer(scalar)
     one_time = peer.one_time
     index = one_time.index if one_time is not None else None
-    header = StartHeader(me.bundle.hash, me.bundle.credential.x5t, receive_kid, ephemeral.public, index)
+    ciphertext = sent.ciphertext if sent is not None else None
+    header = StartHeader(me.bundle.hash, me.bundle.credential.x5t, receive_kid, ephemeral.public, index, ciphertext)
     digest = transcript_hash(me.domain, suite, me.bundle, peer, header, one_time.key if one_time is not None else None)
     # X3DH §3.3: DH1 = (IK_A, SPK_B), DH2 = (EK_A, IK_B), DH3 = (EK_A, SPK_B), DH4 = (EK_A, OPK_B)
     agreements = [
@@ -91,6 +97,8 @@ def start(
     ]
     if one_time is not None:
         agreements.append(ephemeral.agree(one_time.key))
+    if sent is not None:
+        agreements.append(sent.shared)  # PQXDH §3.3: SS behind the agreements
     keys = schedule.start_keys(b"".join(a.reveal() for a in agreements), digest)
     # The ephemeral key is the first x: the start is epoch 0's opener with S = 0, and its sender has stepped.
     epoch = SendingEpoch(header.ephemeral, scalar, 0, keys.reseed_root, keys.chain, 0)
@@ -103,7 +111,7 @@ def start(
 
 def accept(
     envelope: Envelope, me: OwnKeys, initiator: ProvenBundle, *, signed_prekey: Secret, one_time: OneTimeSecret | None,
-    receive_kid: bytes, now_ms: int, policy: Policy, allowance: Allowance | None = None,
+    receive_kid: bytes, now_ms: int, policy: Policy, allowance: Allowance | None = None, ml_kem: Secret | None = None,
 ) -> tuple[Session, Opened]:  # fmt: skip
     """Accept a start as its responder and open the envelope that carries it.
 
@@ -114,14 +122,17 @@ def accept(
         signed_prekey: the private half of the signed prekey of ``me.bundle``, which the envelope's kid names.
         one_time: the private half that the header names by index, or None if it names none.
         allowance: what pays for opening it; None: one of its own.
+        ml_kem: the private half of the ML-KEM key of ``me.bundle``, None if that has none.
 
     Raises:
         NotAuthentic: it does not open, or the signature is not the initiator's.
         NotTrusted: the header names another certificate or bundle than the one proven.
-        Malformed: no start header, or a part of it that is reserved.
+        NotPostQuantum: the policy requires ML-KEM, and the start is without.
+        Malformed: no start header, or an ML-KEM part for a bundle without a key.
     """
     header = _matching_header(envelope, me, initiator, one_time)
     suite = _matching_suite(envelope, me.bundle, initiator)
+    shared = _decapsulated(header, policy, ml_kem)
     prekey = suite.curve.agreer(signed_prekey)
     once = suite.curve.agreer(one_time.scalar) if one_time is not None else None
     digest = transcript_hash(me.domain, suite, initiator, me.bundle, header, once.public if once is not None else None)
@@ -132,6 +143,8 @@ def accept(
     ]
     if once is not None:
         agreements.append(once.agree(header.ephemeral))
+    if shared is not None:
+        agreements.append(shared)
     keys = schedule.start_keys(b"".join(a.reveal() for a in agreements), digest)
     epoch = Epoch(header.ephemeral, 0, keys.reseed_root, chains=[Chain(0, 0, b"", 0, keys.chain)])
     session = Session(
@@ -176,6 +189,29 @@ def transcript_hash(
     ).digest()
 
 
+def _encapsulated(peer: ProvenBundle, policy: Policy, encapsulate: Encapsulator | None) -> Encapsulated | None:
+    """Return the ML-KEM part of a start to ``peer``, None if there is none; the key comes from its signed bundle."""
+    key = peer.claims.ml_kem
+    if key is None and policy.post_quantum is PostQuantum.REQUIRED:
+        hint = "let the other end publish one, or do not require it here"
+        raise NotPostQuantum(f"{peer.credential.name} publishes no ML-KEM key, and this end requires one", hint=hint)
+    if key is None or policy.post_quantum is PostQuantum.OFF:
+        return None
+    if encapsulate is None:
+        raise LocalMisuse("a start with an ML-KEM part needs what encapsulates")
+    return encapsulate(key)
+
+
+def _decapsulated(header: StartHeader, policy: Policy, seed: Secret | None) -> Secret | None:
+    if header.ml_kem is None:
+        if policy.post_quantum is PostQuantum.REQUIRED:
+            raise NotPostQuantum("a start without an ML-KEM part, which this end requires")
+        return None
+    if seed is None:
+        raise Malformed("a start with an ML-KEM part to a bundle without such a key")
+    return decapsulate(seed, header.ml_kem)
+
+
 def common_suite(mine: ProvenBundle, peer: ProvenBundle) -> Suite:
     """Return the suite of a session that this end begins: of those that the peer lists the first that this end lists.
 
@@ -197,8 +233,6 @@ def _matching_header(
     header = envelope.start
     if header is None:
         raise Malformed("not a start")
-    if header.ml_kem is not None:
-        raise Malformed("a start with a part that is reserved")
     if header.bundle_hash != initiator.hash or header.x5t != initiator.credential.x5t:
         raise NotTrusted("the start names another bundle or certificate than the one at hand")
     if initiator.credential.name == me.bundle.credential.name:

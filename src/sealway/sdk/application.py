@@ -20,6 +20,7 @@ from sealway.errors import Closed
 from sealway.home.carriers import next_hop
 from sealway.home.membership import name_of
 from sealway.home.unlocking import Passphrase
+from sealway.protocol.policy import PostQuantum
 from sealway.sdk.inbox import Received
 from sealway.sdk.reading import Messages
 from sealway.sdk.role import Role
@@ -46,6 +47,7 @@ class Application(Role):
     async def open(
         cls, directory: str | Path, *, hub: str | None = None, passphrase: Passphrase | None = None,
         key_file: str | Path | None = None, carrier: Carrier | None = None, max_silence: timedelta | None = None,
+        post_quantum: PostQuantum = PostQuantum.PREFERRED,
     ) -> AsyncIterator[Self]:  # fmt: skip
         """Open the state directory of an enrolled application and begin to work: publish, offer, collect.
 
@@ -57,6 +59,7 @@ class Application(Role):
             passphrase: of its keys; else ``key_file``, a file of mode 0600, else SEALWAY_PASSPHRASE.
             carrier: another way to its next hop altogether; closed with the application.
             max_silence: peers are told that they may report this application as Silent after so long.
+            post_quantum: whether sessions begin with ML-KEM: never without, if the other end has a key, or never.
 
         Raises:
             InUse: another process uses the directory.
@@ -66,7 +69,7 @@ class Application(Role):
         """
         enrolled = await cls._unlocked(directory, passphrase, key_file)
         hop = carrier if carrier is not None else next_hop(enrolled, hub=hub)
-        async with cls._opened(cls._home(directory).path, enrolled, hop, max_silence) as application:
+        async with cls._opened(cls._home(directory).path, enrolled, hop, max_silence, post_quantum) as application:
             yield application
 
     async def request(

@@ -20,6 +20,7 @@ from sealway.errors import Closed, LocalMisuse
 from sealway.home.carriers import next_hop
 from sealway.home.membership import name_of
 from sealway.home.unlocking import Passphrase
+from sealway.protocol.policy import PostQuantum
 from sealway.sdk.executor import DEFAULT_MAX_AGE, Command, Handler
 from sealway.sdk.role import Role
 from sealway.sdk.saying import message_of
@@ -42,6 +43,7 @@ class Device(Role):
     async def open(
         cls, directory: str | Path, *, passphrase: Passphrase | None = None, key_file: str | Path | None = None,
         gateway: str | None = None, carrier: Carrier | None = None, max_silence: timedelta | None = None,
+        post_quantum: PostQuantum = PostQuantum.PREFERRED,
     ) -> AsyncIterator[Self]:  # fmt: skip
         """Open the state directory of an enrolled device and begin to work: publish, offer, collect.
 
@@ -54,6 +56,7 @@ class Device(Role):
             carrier: another way to its next hop altogether; closed with the device.
             max_silence: peers are told that they may report this device as Silent after so long; it sends a sign of
                 life in time.
+            post_quantum: whether sessions begin with ML-KEM: never without, if the other end has a key, or never.
 
         Raises:
             InUse: another process uses the directory.
@@ -63,7 +66,7 @@ class Device(Role):
         """
         enrolled = await cls._unlocked(directory, passphrase, key_file)
         hop = carrier if carrier is not None else next_hop(enrolled, gateway=gateway)
-        async with cls._opened(cls._home(directory).path, enrolled, hop, max_silence) as device:
+        async with cls._opened(cls._home(directory).path, enrolled, hop, max_silence, post_quantum) as device:
             yield device
 
     @property

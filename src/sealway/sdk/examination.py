@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from sealway.crypto import kem
 from sealway.crypto.secret import Secret
 from sealway.crypto.suites import suite
 from sealway.errors import LocalMisuse, NotTrusted, PeerMisbehaved, SealwayError, StateLost
@@ -24,6 +25,7 @@ from sealway.identity.credentials import Credential
 from sealway.protocol.policy import DEFAULT_POLICY
 from sealway.protocol.session import Session
 from sealway.protocol.snapshot import restore
+from sealway.sdk.prekeystore import parted
 from sealway.sdk.schema import DATABASE, FILE, ONE_TIME, SCRIPTS, SESSION, SIGNED_PREKEY
 from sealway.sdk.sessions import Leaving, stored_log
 from sealway.storage.directory import demand_free
@@ -328,8 +330,11 @@ class _StoredBundle(NamedTuple):
 def _check_bundle(stored: _StoredBundle) -> None:
     bundle, credential = SignedBundle.decode(stored.encoded), stored.credential
     curve, (slot, prekey) = suite(bundle.claims.suites[0]).curve, stored.signed_prekey
-    if curve.public(Secret(stored.vault.unwrap(slot, SIGNED_PREKEY, prekey))) != bundle.claims.signed_prekey:
+    signed_prekey, seed = parted(stored.vault.unwrap(slot, SIGNED_PREKEY, prekey))
+    if curve.public(signed_prekey) != bundle.claims.signed_prekey:
         raise ValueError("the private half of a signed prekey is not the one of its bundle")
+    if (kem.public_key(seed) if seed is not None else None) != bundle.claims.ml_kem:
+        raise ValueError("the private half of an ML-KEM key is not the one of its bundle")
     for slot, scalar in stored.one_time:
         curve.public(Secret(stored.vault.unwrap(slot, ONE_TIME, scalar)))
     if credential is not None and bundle.sign1.key_ref == X5t(credential.x5t):  # others are passed over at start

@@ -20,6 +20,7 @@ from sealway.protocol.session import Session
 from sealway.protocol.start import OwnKeys, accept, start
 from sealway.sdk.clock import Clock
 from sealway.sdk.directory import Directory
+from sealway.sdk.encapsulating import encapsulate
 from sealway.sdk.engine import Engine
 from sealway.sdk.journal import Journal
 from sealway.sdk.kidpool import KidPool
@@ -96,9 +97,12 @@ class Links:
         kid = choose_kid(self._kids, self._random)
         if offer.one_time is None:
             self._journal.count("begun_without_one_time")
+        if offer.claims.ml_kem is None:
+            self._journal.count("begun_without_ml_kem")
         session = start(
             self._own_keys(own), offer, self._member.signer, receive_kid=kid, newest=newest,
             now_ms=self._clock.now_ms(), random=self._random, policy=self._policy, forked=forked,
+            encapsulate=encapsulate,
         )  # fmt: skip
         held = Held(session, offer.claims.mailbox.mailbox, newest, offer.credential.x5t)
         self._sessions.add(held)
@@ -117,6 +121,7 @@ class Links:
         Raises:
             Replayed: the start was accepted before and its session is closed.
             PrekeyGone: it names a bundle or one-time key whose private half no longer exists.
+            NotPostQuantum: it has no ML-KEM part, which the policy requires.
             RateLimited: too many sessions with this peer.
             TransportFailed: what it names could not be fetched; it may be offered again.
             NotTrusted, NotAuthentic, Malformed: it is not a start of whom it claims to be from.
@@ -136,7 +141,7 @@ class Links:
         session, opened = accept(
             envelope, self._own_keys(own), initiator, signed_prekey=own.signed_prekey, one_time=one_time,
             receive_kid=choose_kid(self._kids, self._random), now_ms=self._clock.now_ms(), policy=self._policy,
-            allowance=self._sessions.for_strangers(),
+            allowance=self._sessions.for_strangers(), ml_kem=own.ml_kem,
         )  # fmt: skip
         said = opened.message
         newest, forked = (said.newest_session, said.forked_session) if said is not None else (None, None)

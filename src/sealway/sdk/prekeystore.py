@@ -9,12 +9,14 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass, field
 
+from sealway.crypto.keys import SCALAR_BYTES
 from sealway.crypto.ports import Random
 from sealway.crypto.secret import Secret
 from sealway.errors import PrekeyGone
 from sealway.identity.bundles import ProvenBundle, sign_bundle, verify_bundle
 from sealway.protocol.kids import choose_kid
-from sealway.protocol.prekeys import BUNDLE_ID_LENGTH, bundle_claims, make_prekeys, renewal_due
+from sealway.protocol.policy import PostQuantum
+from sealway.protocol.prekeys import BUNDLE_ID_LENGTH, PrekeySecrets, bundle_claims, make_prekeys, renewal_due
 from sealway.protocol.start import OneTimeSecret
 from sealway.sdk.journal import Journal
 from sealway.sdk.kidpool import KidPool
@@ -39,6 +41,7 @@ class OwnBundle:
 
     proven: ProvenBundle
     signed_prekey: Secret
+    ml_kem: Secret | None
     one_time: dict[int, Secret] = field(default_factory=dict)
 
     def secret_for(self, index: int | None) -> OneTimeSecret | None:
@@ -50,11 +53,26 @@ class OwnBundle:
         return OneTimeSecret(index, self.one_time[index])
 
 
+def _joined(secrets: PrekeySecrets) -> Secret:
+    """Signed prekey and ML-KEM seed are made, kept and forgotten together: one stored value, 32 or 96 bytes."""
+    seed = secrets.ml_kem.reveal() if secrets.ml_kem is not None else b""
+    return Secret(secrets.signed_prekey.reveal() + seed)
+
+
+def parted(stored: bytes) -> tuple[Secret, Secret | None]:
+    """Return the private halves of the signed prekey and of the ML-KEM key, if there is one, from how they are kept."""
+    seed = stored[SCALAR_BYTES:]
+    return Secret(stored[:SCALAR_BYTES]), Secret(seed) if seed else None
+
+
 class PrekeyStore:
     """All bundles of this endpoint whose private halves exist; the newest is the one to publish."""
 
-    def __init__(self, member: Member, journal: Journal, kids: KidPool) -> None:
+    def __init__(
+        self, member: Member, journal: Journal, kids: KidPool, post_quantum: PostQuantum = PostQuantum.PREFERRED
+    ) -> None:
         self._member = member
+        self._with_ml_kem = post_quantum is not PostQuantum.OFF
         self._journal = journal
         self._kids = kids
         self._bundles: dict[bytes, OwnBundle] = {}
@@ -78,10 +96,10 @@ class PrekeyStore:
                 continue
             # Own bytes, verified again: a damaged row must not become a key. Proven as of their own time of issue.
             proven = verify_bundle(encoded, self._member.credential, issued)
-            signed_prekey = Secret(vault.unwrap(slot, SIGNED_PREKEY, prekey))
+            prekeys = vault.unwrap(slot, SIGNED_PREKEY, prekey)
             stored = connection.execute("SELECT idx, slot, scalar FROM one_time WHERE bundle = ?", (bundle_id,))
             scalars = {index: Secret(vault.unwrap(slot, ONE_TIME, scalar)) for index, slot, scalar in stored}
-            self._bundles[bundle_id] = OwnBundle(proven, signed_prekey, scalars)
+            self._bundles[bundle_id] = OwnBundle(proven, *parted(prekeys), scalars)
             self._kids.take(bundle_id)
 
     def _under_this_certificate(self, encoded: bytes) -> bool:
@@ -133,11 +151,11 @@ class PrekeyStore:
         return bundle_id in self._bundles
 
     def due(self, now_s: int) -> bool:
-        """Say whether it is time for a new bundle."""
+        """Say whether it is time for a new bundle, or the policy on ML-KEM has changed since the newest was made."""
         newest = self.newest
-        return newest is None or renewal_due(
-            issued_s=newest.proven.claims.issued, one_time_left=len(newest.one_time), now_s=now_s
-        )
+        if newest is None or (newest.ml_kem is not None) != self._with_ml_kem:
+            return True
+        return renewal_due(issued_s=newest.proven.claims.issued, one_time_left=len(newest.one_time), now_s=now_s)
 
     def renew(self, now_s: int, random: Random, *, above: int = 0) -> bytes:
         """Make a new bundle, note it in the journal, and return the encoded Publication.
@@ -150,7 +168,7 @@ class PrekeyStore:
         self._highest = sequence  # also when every bundle has expired: peers remember it
         self._journal.note("INSERT OR REPLACE INTO marks VALUES (?, ?)", _HIGHEST, sequence)
         suite = self._member.suite
-        secrets = make_prekeys(random, suite.curve)
+        secrets = make_prekeys(random, suite.curve, ml_kem=self._with_ml_kem)
         bundle_id = choose_kid(self._kids, random, shortest=BUNDLE_ID_LENGTH)
         claims, public = bundle_claims(
             secrets, bundle_id=bundle_id, name=self._member.name, mailbox=self._member.mailbox,
@@ -158,9 +176,10 @@ class PrekeyStore:
         )  # fmt: skip
         encoded = sign_bundle(claims, self._member.credential, self._member.signer)
         proven = verify_bundle(encoded, self._member.credential, now_s)
-        self._bundles[bundle_id] = OwnBundle(proven, secrets.signed_prekey, dict(enumerate(secrets.one_time)))
+        one_time = dict(enumerate(secrets.one_time))
+        self._bundles[bundle_id] = OwnBundle(proven, secrets.signed_prekey, secrets.ml_kem, one_time)
         self._kids.take(bundle_id)
-        prekey, slot = self._wrapped(SIGNED_PREKEY, secrets.signed_prekey)
+        prekey, slot = self._wrapped(SIGNED_PREKEY, _joined(secrets))
         self._journal.note(_ADD, bundle_id, encoded, sequence, prekey, claims.issued, claims.expires, slot)
         for index, scalar in enumerate(secrets.one_time):
             self._journal.note(_ADD_ONE_TIME, bundle_id, index, *self._wrapped(ONE_TIME, scalar))

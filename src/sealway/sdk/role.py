@@ -10,6 +10,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from sealway.home.home import Enrolled
 from sealway.home.membership import Membership, name_of
 from sealway.home.unlocking import Passphrase
 from sealway.protocol.events import Event
-from sealway.protocol.policy import DEFAULT_POLICY, Policy
+from sealway.protocol.policy import DEFAULT_POLICY, Policy, PostQuantum
 from sealway.sdk import endpoint as endpoints
 from sealway.sdk.asker import Asker
 from sealway.sdk.clock import Clock
@@ -85,12 +86,14 @@ class Role(Membership):
     @classmethod
     @asynccontextmanager
     async def _opened(
-        cls, directory: Path, enrolled: Enrolled, carrier: Carrier, max_silence: timedelta | None
-    ) -> AsyncIterator[Self]:
+        cls, directory: Path, enrolled: Enrolled, carrier: Carrier, max_silence: timedelta | None,
+        post_quantum: PostQuantum,
+    ) -> AsyncIterator[Self]:  # fmt: skip
         try:
             role = cls(
                 directory, Member.of(enrolled), carrier, grants=enrolled.grants, consents=consents_of(enrolled),
                 max_silence=max_silence, peers=enrolled.claims.peers,
+                policy=replace(DEFAULT_POLICY, post_quantum=post_quantum),
             )  # fmt: skip
         except BaseException:
             await to_the_end(carrier.close())

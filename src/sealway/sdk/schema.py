@@ -35,7 +35,7 @@ SCRIPTS: Final = (
         id BLOB PRIMARY KEY,
         encoded BLOB NOT NULL,
         sequence INTEGER NOT NULL,
-        signed_prekey BLOB NOT NULL,
+        signed_prekey BLOB NOT NULL,        -- and the seed of its ML-KEM key behind it, if it has one
         issued INTEGER NOT NULL,            -- seconds
         expires INTEGER NOT NULL            -- seconds
     ) WITHOUT ROWID;

@@ -66,7 +66,8 @@ DIRECTORY: Final = (
 )  # fmt: skip
 ON_STARTS: Final = (
     "tamper-start-bundle-hash", "tamper-start-certificate", "tamper-start-receive-kid", "tamper-start-ephemeral",
-    "tamper-start-one-time", "insert-start-ml-kem", "strip-one-time", "strip-start", "replay-start", "drop-starts",
+    "tamper-start-one-time", "insert-start-ml-kem", "strip-one-time", "strip-post-quantum", "strip-start",
+    "replay-start", "drop-starts",
 )  # fmt: skip
 ON_ENVELOPES: Final = (
     "tamper-alg", "tamper-kid", "tamper-number", "tamper-topic", "tamper-tag-claim", "tamper-expiry", "strip-claims",
