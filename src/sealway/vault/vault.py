@@ -171,9 +171,8 @@ class Vault:
             self._written[slot] = self._now.key_of(slot, salt_of(beginning))
 
     def keep_next(self) -> None:
-        """Have the next period's key in the file, in the place of any earlier one. Raises StateLost."""
-        if self._next.number not in keyfile.read(self._directory):
-            keyfile.replace(self._directory, self._next)
+        """Put the next period's key in the file, in the place of what is there. Raises StateLost."""
+        keyfile.replace(self._directory, self._next)
 
     def announce(self, connection: sqlite3.Connection) -> bool:
         """Note inside a transaction that the period has to be ended; return whether something that a slot held was
@@ -219,7 +218,7 @@ def open_vault(
     if leniently and row[0] not in keyfile.read(directory):
         _begin_without_keys(directory, connection, row[0], random)
     vault = read_vault(directory, connection, random, leniently=leniently)
-    vault.keep_next()
+    vault.keep_next()  # a new one: an attempt to end the period may have left pages under the one that was there
     if not row[2]:
         _end_what_was_cut_off(vault, connection, places)
     vault.count_slots()
@@ -237,8 +236,7 @@ def read_vault(directory: Path, connection: sqlite3.Connection, random: Random, 
         sqlite3.Error: the database cannot be read.
     """
     number, top, _ = connection.execute(_TOP).fetchone() or (0, b"", 1)
-    periods = keyfile.read(directory)
-    following = periods.get(number + 1) or _period(number + 1, random)
+    periods, following = keyfile.read(directory), _period(number + 1, random)
     if number not in periods:
         if not leniently:
             raise StateLost(_without_key(directory, number, periods), hint=_LOST_HINT)
