@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealway.crypto.secret import Secret
+from sealway.crypto.suites import SUITE_1
 from sealway.errors import LocalMisuse, StateLost
 from sealway.keystore import file as file_module
 from sealway.keystore.file import FileKeystore
@@ -210,12 +211,21 @@ class TestDamage:
             b'[["a", ["sign"], "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="]]',
             b'[["a", "other", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="]]',
             b'[["A", "sign", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="]]',
+            b'[["a", "sign", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=", 4]]',
+            b'[["a", "sign", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=", [3]]]',
+            b'[["a", "sign", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=", 3, 3]]',
+            b'[["a", "hop", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=", 3]]',
         ],
     )
     def test_content_that_cannot_be_read_is_refused(self, path: Path, plaintext: bytes) -> None:
         write(path, holding(plaintext))
         with pytest.raises(StateLost, match="cannot be read"):
             FileKeystore.open(path, PASSPHRASE)
+
+    def test_a_key_without_a_suite_is_one_of_suite_1(self, path: Path) -> None:
+        """As files were written before there were others."""
+        write(path, holding(b'[["a", "sign", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="]]'))
+        assert FileKeystore.open(path, PASSPHRASE).suite("a") is SUITE_1
 
 
 class TestHostileCost:

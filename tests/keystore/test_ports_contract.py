@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from sealway.crypto.keys import SoftAgreer, SoftSigner, VerifyingKey, agree, generate_scalar, public_x
 from sealway.crypto.ports import Agreer, Signer
 from sealway.crypto.secret import Secret
+from sealway.crypto.suites import SUITE_3, SUITES, Suite
 from sealway.errors import LocalMisuse, Malformed, NotAuthentic
 from sealway.keystore.file import FileKeystore
 from sealway.keystore.memory import MemoryKeystore
@@ -152,6 +153,22 @@ class TestKeystore:
             keystore.agreer("s")
         with pytest.raises(LocalMisuse, match="of the kind agree, not sign or hop"):
             keystore.signer("a")
+
+    @pytest.mark.parametrize("suite", SUITES.values())
+    def test_keys_are_of_the_suite_they_were_made_for(self, keystore: Keystore, suite: Suite) -> None:
+        keystore.generate("s", "sign", suite)
+        keystore.generate("a", "agree", suite)
+        assert keystore.suite("s") is keystore.suite("a") is suite
+        assert keystore.signer("s").public.algorithm is suite.signature
+        keystore.signer("s").public.verify(b"m", keystore.signer("s").sign(b"m"))
+        peer = suite.curve.draw(lambda length: b"\x08" * length)
+        assert keystore.agreer("a").agree(suite.curve.public(peer)) == suite.curve.agree(
+            peer, keystore.agreer("a").public
+        )
+
+    def test_a_hop_has_keys_of_no_other_suite(self, keystore: Keystore) -> None:
+        with pytest.raises(LocalMisuse, match="TLS"):
+            keystore.generate("tls", "hop", SUITE_3)
 
     def test_a_removed_key_is_gone(self, keystore: Keystore) -> None:
         keystore.generate("a")

@@ -31,9 +31,11 @@ def found(base: Path) -> None:
         join(owner, HopIdentity, base / "gate", GATE)
 
 
-def join(owner: Owner, kind: Any, directory: Path, name: str, *, hub: str = HUB, **wanted: Any) -> None:
+def join(
+    owner: Owner, kind: Any, directory: Path, name: str, *, hub: str = HUB, suite: int | None = None, **wanted: Any
+) -> None:
     """Make a member."""
-    request = kind.prepare(directory, name, passphrase=SECRET)
+    request = kind.prepare(directory, name, suite=suite, passphrase=SECRET)
     enrolment = owner.enroll(request, name, hub=hub, **wanted)
     accepted = kind.accept(directory, enrolment, fingerprint=owner.fingerprint, passphrase=SECRET)
     assert str(accepted) == name

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 
+from sealway.crypto.suites import SUITES, Suite
 from sealway.errors import NotFound, TransportFailed
 from sealway.transports.memory import Faults
 from tests.system.world import World, counters, ready, until
@@ -29,9 +30,10 @@ async def test_readings_and_commands(world: World) -> None:
         assert world.executed == {b"close": 1}
 
 
-@pytest.mark.parametrize("seed", range(3))
-async def test_nothing_is_lost_or_doubled_through_a_hub_that_harms(fast: World, seed: int) -> None:
-    chance = random.Random(seed)
+@pytest.mark.parametrize("suite", SUITES.values())
+async def test_nothing_is_lost_or_doubled_through_a_hub_that_harms(fast: World, suite: Suite) -> None:
+    fast.suite = suite
+    chance = random.Random(suite.number - 1)
     harms = [
         Faults(random.Random(chance.random()), drop=0.2, duplicate=0.2, reorder=0.3, corrupt=0.1) for _ in range(2)
     ]

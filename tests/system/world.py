@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sealway.crypto.suites import Suite
+from sealway.crypto.suites import SUITE_1, Suite
 from sealway.errors import StateLost
 from sealway.protocol.sentlog import Uptime
 from sealway.sdk import Application, Device, Member, Received
@@ -130,6 +130,7 @@ class World:
         self.domain = Domain()
         self.hub = MemoryHub(self.domain.root_document)
         self.clock = FastClock(speed)
+        self.suite = SUITE_1
         self.members: dict[str, Member] = {}
         self.executed: Counter[bytes] = Counter()
         self.got: list[bytes] = []
@@ -137,7 +138,7 @@ class World:
 
     def member(self, role: str, label: str) -> Member:
         if label not in self.members:
-            self.members[label] = self.domain.member(role, label)
+            self.members[label] = self.domain.member(role, label, suite=self.suite)
         return self.members[label]
 
     def device(

@@ -11,7 +11,7 @@ import typer
 from sealway.cli import options
 from sealway.cli.files import read_file
 from sealway.cli.logs import Format, Level
-from sealway.cli.membership import EnrolmentFile, Fingerprint, MemberName, add_grants, take_step
+from sealway.cli.membership import EnrolmentFile, Fingerprint, MemberName, SuiteNumber, add_grants, take_step
 from sealway.cli.messages import say, show_fields, show_json
 from sealway.cli.options import (
     AsJson,
@@ -35,6 +35,7 @@ app_group = options.group("an application: opens what devices send, commands the
 def init(
     state: State,
     name: MemberName = None,
+    suite: SuiteNumber = None,
     enrolment: EnrolmentFile = None,
     fingerprint: Fingerprint = None,
     grant: Annotated[
@@ -45,7 +46,7 @@ def init(
 ) -> None:
     """Make an application's keys and request, then take the owner's answer; take grants."""
     if name is not None or enrolment is not None or not grant:
-        take_step("app", state, name, enrolment, fingerprint, key_file)
+        take_step("app", state, name, enrolment, fingerprint, key_file, suite)
     add_grants("app", state, grant or [])
 
 

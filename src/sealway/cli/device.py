@@ -10,7 +10,7 @@ import typer
 
 from sealway.cli import options
 from sealway.cli.logs import Format, Level
-from sealway.cli.membership import add_init
+from sealway.cli.membership import EnrolmentFile, Fingerprint, MemberName, SuiteNumber, take_step
 from sealway.cli.messages import say, show_fields, show_json
 from sealway.cli.options import (
     AsJson,
@@ -35,7 +35,17 @@ if TYPE_CHECKING:
 device_group = options.group("a device: sends readings, executes granted commands")
 
 
-add_init(device_group, "device", "a device's keys")
+@device_group.command("init")
+def init(
+    state: State,
+    name: MemberName = None,
+    suite: SuiteNumber = None,
+    enrolment: EnrolmentFile = None,
+    fingerprint: Fingerprint = None,
+    key_file: KeyFile = None,
+) -> None:
+    """Make a device's keys and request, then take the owner's answer."""
+    take_step("device", state, name, enrolment, fingerprint, key_file, suite)
 
 
 @device_group.command("send")

@@ -34,10 +34,19 @@ Fingerprint: TypeAlias = Annotated[
         "--fingerprint", metavar="HEX", help="of the root document, as the owner shows it; else it is trusted"
     ),
 ]
+SuiteNumber: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--suite",
+        metavar="1|2|3",
+        help="with --name: what its keys are made for; 1 unless said: 2 has longer tags, 3 is X25519 and ChaCha20",
+        allow_from_autoenv=False,
+    ),
+]
 
 
 def add_init(group: typer.Typer, command: str, keys: str) -> None:
-    """Give a group its ``init``: the same two phases for every role.
+    """Give a group of hops its ``init``: the same two phases for every role.
 
     Args:
         command: the group's name.
@@ -57,14 +66,17 @@ def add_init(group: typer.Typer, command: str, keys: str) -> None:
 
 
 def take_step(
-    command: str, state: Path, name: str | None, enrolment: Path | None, fingerprint: str | None, key_file: Path | None
-) -> None:
+    command: str, state: Path, name: str | None, enrolment: Path | None, fingerprint: str | None, key_file: Path | None,
+    suite: int | None = None,
+) -> None:  # fmt: skip
     """Do the phase that the arguments are for. Raises LocalMisuse if they are for neither or both, else as ``Home``."""
     if (name is None) == (enrolment is None):
         hint = "first --name NAME, then --enrolment FILE with the owner's answer"
         raise LocalMisuse("give either --name or --enrolment", hint=hint)
+    if suite is not None and name is None:
+        raise LocalMisuse("--suite says what keys are made for", hint="give it with --name")
     if name is not None:
-        _ask(command, state, name, key_file)
+        _ask(command, state, name, key_file, suite)
     elif enrolment is not None:
         _enrol(command, state, enrolment, fingerprint, key_file)
 
@@ -80,13 +92,15 @@ def add_grants(command: str, state: Path, files: list[Path]) -> None:
         say(f"took the grant {file}")
 
 
-def _ask(command: str, state: Path, text: str, key_file: Path | None) -> None:
+def _ask(command: str, state: Path, text: str, key_file: Path | None, number: int | None) -> None:
     from sealway.cli.home import home_of
+    from sealway.crypto.suites import suite
 
     home = home_of(state, command)
     name = options.name_of(text, "--name", home.role)
+    chosen = None if number is None else suite(number)
     fresh = not home.keystore_path.exists()
-    home.prepare(name, options.passphrase(key_file, confirm=fresh))
+    home.prepare(name, options.passphrase(key_file, confirm=fresh), chosen)
     say(f"{'made' if fresh else 'found'} the keys of {name} in {home.keystore_path}")
     out = f"{name.label}.enrolment"
     request = f"sealway owner enroll --state OWNER_DIR --request {quote(str(home.request_path))} --name {name}"

@@ -13,6 +13,7 @@ from typing import Any, Final
 from sealway.errors import StateLost
 from sealway.sdk.schema import DATABASE
 from sealway.storage.store import connect_readonly
+from sealway.wire.bundle import SignedBundle
 
 SENT_MARK: Final = "sent:"
 """Marks with this beginning count events that were sealed, in the transaction that sealed them."""
@@ -26,6 +27,7 @@ _EXECUTED: Final = "SELECT count(*) FROM executed WHERE answer IS NOT NULL AND h
 _ASKED: Final = "SELECT count(*) FROM asked"
 _ANSWERED: Final = "SELECT count(*) FROM asked WHERE answer IS NOT NULL AND hex(substr(answer, 1, 1)) < '80'"
 _REFUSED: Final = "SELECT count(*) FROM asked WHERE answer IS NOT NULL AND hex(substr(answer, 1, 1)) >= '80'"
+_NEWEST_BUNDLE: Final = "SELECT encoded FROM prekeys ORDER BY sequence DESC LIMIT 1"
 _READINGS: Final = "SELECT envelope_bytes - message_bytes, received - sent_at FROM inbox WHERE sent_at IS NOT NULL"
 
 
@@ -33,19 +35,19 @@ def device_status(state_dir: Path) -> dict[str, Any]:
     """Return counts; all zero where no device has run. Raises StateLost if the state cannot be read.
 
     ``in_flight`` sealed and not acknowledged by the other end; ``sent`` events sealed; ``executed`` commands;
-    ``sessions``; ``counters``.
+    ``sessions``; ``suites`` that its newest bundle lists; ``counters``.
     """
     questions = {"in_flight": _UNACKNOWLEDGED, "sent": _SENT, "executed": _EXECUTED, "sessions": _SESSIONS}
     with closing(_database(state_dir)) as database:
-        return _asked(database, questions) | {"counters": _counters(database)}
+        return _asked(database, questions) | {"suites": _suites(database), "counters": _counters(database)}
 
 
 def app_status(state_dir: Path) -> dict[str, Any]:
     """Return counts; all zero where no application has run. Raises StateLost if the state cannot be read.
 
     ``in_flight`` is ``unacknowledged`` own envelopes and ``unhandled`` messages; ``received`` readings handled;
-    commands ``asked``, ``answered``, ``refused``; ``sessions``; ``overhead_bytes`` and ``latency_ms`` of readings;
-    ``counters``.
+    commands ``asked``, ``answered``, ``refused``; ``sessions``; ``suites`` as a device's; of readings,
+    ``overhead_bytes`` and ``latency_ms``; ``counters``.
     """
     own = {"unacknowledged": _UNACKNOWLEDGED, "unhandled": _UNHANDLED}
     questions = {"asked": _ASKED, "answered": _ANSWERED, "refused": _REFUSED, "sessions": _SESSIONS}
@@ -57,6 +59,7 @@ def app_status(state_dir: Path) -> dict[str, Any]:
             **held,
             "received": counters.get("handled", 0),
             **_asked(database, questions),
+            "suites": _suites(database),
             "overhead_bytes": _spread(overheads),
             "latency_ms": {"p50": percentile(latencies, 50), "p99": percentile(latencies, 99)},
             "counters": counters,
@@ -96,6 +99,12 @@ def _database(state_dir: Path) -> sqlite3.Connection:
 
 def _asked(database: sqlite3.Connection, questions: dict[str, str]) -> dict[str, int]:
     return {name: next(iter(_rows(database, question)), (0,))[0] for name, question in questions.items()}
+
+
+def _suites(database: sqlite3.Connection) -> list[int]:
+    """Return what this endpoint takes part in, the preferred first; nothing before it has made a bundle."""
+    newest = next(iter(_rows(database, _NEWEST_BUNDLE)), None)
+    return [] if newest is None else list(SignedBundle.decode(newest[0]).claims.suites)
 
 
 def _counters(database: sqlite3.Connection) -> dict[str, int]:

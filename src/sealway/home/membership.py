@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from sealway.crypto.suites import suite as suite_of
 from sealway.errors import LocalMisuse, Malformed
 from sealway.home.home import Enrolled, Home
 from sealway.home.unlocking import Passphrase, passphrase_of
@@ -20,8 +21,8 @@ class Membership:
 
     @classmethod
     def prepare(
-        cls, directory: str | Path, name: Name | str, *, passphrase: Passphrase | None = None,
-        key_file: str | Path | None = None,
+        cls, directory: str | Path, name: Name | str, *, suite: int | None = None,
+        passphrase: Passphrase | None = None, key_file: str | Path | None = None,
     ) -> bytes:  # fmt: skip
         """Make the keys of ``name`` and return the request that the owner is to certify (``Owner.enroll``).
 
@@ -30,15 +31,17 @@ class Membership:
         Args:
             directory: the state directory, made if it is not there.
             name: as it shall be certified: sealway://DOMAIN/ROLE/LABEL.
+            suite: what an endpoint's keys are made for: 1 (P-256, tags of 8 bytes), 2 (the same with 16), or 3 (X25519,
+                Ed25519, ChaCha20/Poly1305). None: 1, or what keys that are here already were made for.
             passphrase: protects the keys; else ``key_file``, a file of mode 0600, else SEALWAY_PASSPHRASE.
 
         Raises:
-            LocalMisuse: another name was asked for here, or not a name of this role; a wrong passphrase; the directory
-                cannot be used.
+            LocalMisuse: another name or suite was asked for here, or not a name of this role; no such suite; a wrong
+                passphrase; the directory cannot be used.
         """
         home = cls._home(directory, name_of(name).role)
-        wanted = name_of(name, home.role)
-        return home.prepare(wanted, passphrase_of(passphrase, key_file))
+        wanted, chosen = name_of(name, home.role), None if suite is None else suite_of(suite)
+        return home.prepare(wanted, passphrase_of(passphrase, key_file), chosen)
 
     @classmethod
     def accept(

@@ -20,11 +20,14 @@ class SigningKey(ec.EllipticCurvePrivateKey):
     """A P-256 private key that can only sign.
 
     Args:
-        signer: does the work, wherever its key is.
+        signer: does the work, wherever its key is. Raises LocalMisuse unless that is on P-256.
     """
 
     def __init__(self, signer: Signer) -> None:
-        self._signer = signer
+        public = signer.public.to_cryptography()
+        if not isinstance(public, ec.EllipticCurvePublicKey):
+            raise LocalMisuse("this signer's key is not on P-256")
+        self._signer, self._public = signer, public
 
     @property
     def curve(self) -> ec.EllipticCurve:
@@ -37,11 +40,8 @@ class SigningKey(ec.EllipticCurvePrivateKey):
         return 256
 
     def public_key(self) -> ec.EllipticCurvePublicKey:
-        """Return the public half. Raises LocalMisuse unless it is on P-256."""
-        public = self._signer.public.to_cryptography()
-        if not isinstance(public, ec.EllipticCurvePublicKey):
-            raise LocalMisuse("this signer's key is not on P-256")
-        return public
+        """Return the public half."""
+        return self._public
 
     def sign(
         self, data: bytes | bytearray | memoryview, signature_algorithm: ec.EllipticCurveSignatureAlgorithm
