@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from sealway.errors import Malformed, NotAuthentic, NotFound, NotTrusted, SealwayError, TransportFailed
 from sealway.identity.bundles import ProvenBundle, verify_bundle, verify_offer
+from sealway.identity.certificates import read_certificate
 from sealway.identity.credentials import Credential, verify_chain
 from sealway.identity.root import OwnerRoot
 from sealway.sdk.clock import Clock
@@ -101,6 +102,27 @@ class Directory:
             with self._told_if_refused(CertChain(chain).encode()):
                 return self._proven(chain, x5t, name)
         return self._proven(chain, x5t, name)
+
+    async def standing_for(self, x5t: bytes, name: Name) -> Credential:
+        """Return the credential that stands for a session with ``name`` that began under the certificate ``x5t``.
+
+        That one; or, once it has expired, the one under which ``name`` publishes now, if it is for the same key. One
+        for another key says nothing of who holds the session: that may be the machine that was replaced.
+
+        Raises:
+            NotTrusted: the certificate has expired, and was not renewed for its key.
+            TransportFailed, NotAuthentic, Malformed: as ``offer``.
+        """
+        try:
+            return await self.credential(x5t, name)
+        except NotTrusted:
+            chain = self._chains.get(x5t)
+            if chain is None:
+                raise
+            newer = await self._signer_of(await self._carrier.newest_bundle(str(name)), name)
+            if newer.key != read_certificate(chain[0]).key:
+                raise
+            return newer
 
     def known(self, x5t: bytes, name: Name) -> Credential | None:
         """Return a credential that was seen before, proven again as of now; None if it was not. Raises NotTrusted."""

@@ -136,9 +136,11 @@ class Executor:
     async def _holder(self, held: Held) -> Credential:
         name = Name.parse(held.session.peer)
         try:
-            return await self._endpoint.directory.credential(held.x5t, name)
+            holder = await self._endpoint.directory.standing_for(held.x5t, name)
         except SealwayError as error:
             raise NotAuthorized(f"who asks cannot be proven any more: {error}") from error
+        self._endpoint.sessions.stands_for(held, holder.x5t)
+        return holder
 
     async def _known(self, peer: str, request_id: bytes) -> tuple[bool, Message | None]:
         query = "SELECT answer FROM executed WHERE peer = ? AND request = ?"

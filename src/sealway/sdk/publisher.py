@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from sealway.crypto.ports import Random
 from sealway.errors import NotFound, Replayed, SealwayError, TransportFailed
 from sealway.identity.bundles import verify_bundle
+from sealway.identity.credentials import verify_chain
 from sealway.protocol.policy import DAY_MS
 from sealway.sdk.clock import Clock
 from sealway.sdk.evidence import Evidence
@@ -22,6 +23,8 @@ from sealway.sdk.journal import Journal
 from sealway.sdk.member import Member
 from sealway.sdk.prekeystore import OwnBundle, PrekeyStore
 from sealway.transports.ports import Carrier
+from sealway.wire.bundle import SignedBundle
+from sealway.wire.cose import X5t
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +58,7 @@ class Publisher:
         self._pause_ms = SOONEST_CHECK_MS
         self._wanted = True
         self._unpublished: bytes | None = None
+        self._predecessor = 0
         self.lost = 0
         """How often the directory showed a bundle of ours that this state never made."""
         self.on_lost: Callable[[], None] | None = None
@@ -130,7 +134,7 @@ class Publisher:
     async def _publish(self, now_s: int, theirs: int) -> None:
         await self._carrier.publish_credential(self._member.credential.chain)
         if self._unpublished is None:
-            self._unpublished = self._prekeys.renew(now_s, self._random, above=theirs)
+            self._unpublished = self._prekeys.renew(now_s, self._random, above=max(theirs, self._predecessor))
         await self._journal.commit()  # the private halves are durable before anyone can use the public ones
         await self._carrier.publish_bundle(self._unpublished)
         self._unpublished = None
@@ -159,6 +163,22 @@ class Publisher:
         except SealwayError as error:
             self._evidence.refused(encoded, error)
             log.warning("the directory shows something that is not a bundle of this endpoint: %s", error)
+            self._predecessor = await self._sequence_of_predecessor(encoded)
+            return 0
+
+    async def _sequence_of_predecessor(self, encoded: bytes) -> int:
+        """Return the sequence of a bundle that was this name's under another certificate, or has expired: the machine
+        that had the name before. The directory takes nothing lower. 0 if it is not even that."""
+        try:
+            bundle = SignedBundle.decode(encoded)
+            at_s, key_ref = bundle.claims.issued, bundle.sign1.key_ref
+            digest = key_ref.digest if isinstance(key_ref, X5t) else b""
+            chain = await self._carrier.credential(digest)
+            credential = verify_chain(chain, self._member.root, at_s, expected_name=self._member.name)
+            return verify_bundle(encoded, credential, at_s).claims.sequence
+        except TransportFailed:
+            raise
+        except SealwayError:
             return 0
 
     def _tell_if_old(self, encoded: bytes, theirs: int) -> None:

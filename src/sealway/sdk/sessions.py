@@ -205,6 +205,12 @@ class Sessions:
         held.leaving = leaving
         self._journal.note("UPDATE sessions SET leaving = ? WHERE hash = ?", int(leaving), held.session.hash)
 
+    def stands_for(self, held: Held, x5t: bytes) -> None:
+        """Note under which certificate the peer was proven last: it may have been renewed."""
+        if held.x5t != x5t:
+            held.x5t = x5t
+            self._journal.note("UPDATE sessions SET x5t = ? WHERE hash = ?", x5t, held.session.hash)
+
     def confirm(self, held: Held) -> None:
         """Note that the peer follows this state, and no copy of it: it acknowledged what was sealed since the
         opening."""
