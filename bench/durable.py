@@ -36,6 +36,8 @@ from tests.system.domain import Domain
 GROUPS, GROUP = 8, 100
 MESSAGES = GROUPS * GROUP
 PAYLOAD = 64
+_ENVELOPE = 9
+"""Which column of sent."""
 _SAVE = "UPDATE sessions SET state = ? WHERE hash = ?"
 
 
@@ -68,7 +70,7 @@ async def _run(path: Path) -> _Run:
         groups = [_unstamped() for _ in range(GROUPS)]
         run.seal_s = await _seconds_of(lambda: _each(groups, lambda group: a.send_all(to, group)))
         run.sessions["sent"], run.rows["sent"] = a.store.read_now(lambda c: _written(c, "sent", "number"))
-        envelopes = [row[-1] for row in run.rows["sent"]]
+        envelopes = [row[_ENVELOPE] for row in run.rows["sent"]]
         arriving = [Collected(mailbox, 1_000 + n, envelope) for n, envelope in enumerate(envelopes)]
         batches = [arriving[at : at + GROUP] for at in range(0, MESSAGES, GROUP)]
         run.open_s = await _seconds_of(lambda: _each(batches, b.take_in))

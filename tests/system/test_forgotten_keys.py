@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
+from sealway.protocol.sealed_file import new_file_key
 from sealway.protocol.session import Session
 from sealway.protocol.snapshot import snapshot
-from sealway.sdk import journal
+from sealway.sdk import engine, journal
 from sealway.sdk.endpoint import Endpoint
 from sealway.sdk.role import Role
+from sealway.sdk.schema import ONE_TIME, SIGNED_PREKEY
 from sealway.vault.vault import Vault
-from sealway.wire.message import CODE_POST, Message
+from sealway.wire.message import CODE_POST, FileKey, Message
 from tests.system.world import KeyWatch, World, kill, ready, until
 from tests.vault.thief import Thief, raw_bytes, stored_secrets
 
@@ -42,6 +44,7 @@ class Witness:
     def __init__(self, keys: KeyWatch) -> None:
         self._keys = keys
         self._seen: dict[bytes, None] = {}
+        self.file_keys: list[bytes] = []
 
     def listen(self, monkeypatch: Any) -> None:
         wrap = Vault.wrap
@@ -51,20 +54,26 @@ class Witness:
             return snapshot(session)
 
         def wrapped(vault: Vault, slot: int, kind: bytes, value: bytes) -> bytes:
-            if len(value) in (32, 96):  # a prekey, perhaps with the seed of an ML-KEM key behind it
+            if kind in (SIGNED_PREKEY, ONE_TIME):  # perhaps with the seed of an ML-KEM key behind it
                 self._seen |= dict.fromkeys((value[:32], value[32:]))
             return wrap(vault, slot, kind, value)
 
+        def drawn(*arguments: Any) -> FileKey:
+            key = new_file_key(*arguments)
+            self.file_keys.append(key.key)
+            return key
+
         monkeypatch.setattr(journal, "snapshot", watched)
+        monkeypatch.setattr(engine, "new_file_key", drawn)
         monkeypatch.setattr(Vault, "wrap", wrapped)
 
     def seen(self) -> set[bytes]:
         """Return every secret until now; none is too short to be looked for."""
         message_keys = {key for key, _ in self._keys.used}
-        return {secret for secret in {*self._seen, *message_keys} if secret}
+        return {secret for secret in {*self._seen, *self.file_keys, *message_keys} if secret}
 
     def forgotten(self, *roles: Role) -> set[bytes]:
-        """Return those that no end holds any more."""
+        """Return those that no end holds any more. Files were opened, and their keys' messages acknowledged."""
         present = {s for role in roles for held in role.endpoint.sessions.all() for s in secrets_of(held.session)}
         for role in roles:
             for own in role.endpoint.prekeys._bundles.values():
@@ -127,10 +136,11 @@ async def test_five_seconds_later_no_forgotten_key_is_in_a_copy(
     async with fast.device() as meter, fast.application() as ops:
         await talk(fast, meter, ops)
         forgotten = witness.forgotten(meter, ops)
-        assert len(forgotten) > 200
+        assert len(forgotten) > 200 and set(witness.file_keys) < forgotten
         for label in ("meter", "ops"):
             before = found(thief, fast.path / label, forgotten, copies)
             assert len(before) > 50, "the search finds what was not forgotten yet"
+            assert set(witness.file_keys) <= before
         monkeypatch.setattr(journal, "PERIOD_MS", usual)
         fast.clock.turn(5)
         await look(meter.endpoint, ops.endpoint)

@@ -147,7 +147,8 @@ async def test_messages_whose_content_is_damaged(fast: World) -> None:
         fast.path / "meter",
         DAMAGES["no snapshot"],
         "UPDATE sent SET message = x'ff' WHERE number = (SELECT max(number) FROM sent)",
-        "INSERT INTO sent SELECT session, number + 1, 'odd', boot, 'x', sealed, NULL, NULL, message, envelope FROM sent"
+        "INSERT INTO sent"
+        " SELECT session, number + 1, 'odd', boot, 'x', sealed, NULL, NULL, message, envelope, NULL FROM sent"
         " WHERE number = (SELECT max(number) FROM sent)",
     )
     plan = mend(fast.path / "meter")

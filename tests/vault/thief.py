@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from sealway.errors import StateLost
-from sealway.sdk.schema import DATABASE, FILE, ONE_TIME, SESSION, SIGNED_PREKEY, WRAPPED
+from sealway.sdk.schema import DATABASE, FILE, ONE_TIME, SENT, SESSION, SIGNED_PREKEY, WRAPPED
 from sealway.vault import keyfile, leaves, vault
 from sealway.vault.leaves import SLOTS, Leaf, read_leaf, read_top
 from sealway.vault.vault import Vault, read_vault
 from sealway.vault.wrapping import HEADER_BYTES, Period, binding, decrypt, period_of, salt_of
 
-KINDS = dict(zip(WRAPPED, (SESSION, SIGNED_PREKEY, ONE_TIME, FILE), strict=True))
+KINDS = dict(zip(WRAPPED, (SESSION, SIGNED_PREKEY, ONE_TIME, FILE, SENT), strict=True))
 
 
 def stored_secrets(directory: Path) -> Iterator[bytes]:
@@ -30,9 +30,9 @@ def stored_secrets(directory: Path) -> Iterator[bytes]:
     with closing(sqlite3.connect(directory / DATABASE)) as connection:
         opened = read_vault(directory, connection, os.urandom)
         for place, kind in KINDS.items():
-            rows = connection.execute(f"SELECT slot, {place.column} FROM {place.table} WHERE {place.column} NOT NULL")  # noqa: S608
-            for slot, wrapped in rows.fetchall():
-                yield opened.unwrap(slot, kind, wrapped)
+            wrapped = f"SELECT slot, {place.column} FROM {place.table} WHERE {place.column} NOT NULL AND slot NOT NULL"  # noqa: S608
+            for slot, value in connection.execute(wrapped).fetchall():
+                yield opened.unwrap(slot, kind, value)
 
 
 class Thief:

@@ -26,13 +26,14 @@ from sealway.sdk.evidence import Evidence
 from sealway.sdk.inbox import Received
 from sealway.sdk.journal import Journal
 from sealway.sdk.outbox import Outbox
+from sealway.sdk.schema import SENT
 from sealway.sdk.sessions import Held, Leaving, Sessions
 from sealway.sdk.waitingkeys import WaitingKeys
 from sealway.wire.envelope import Envelope
 from sealway.wire.header import Claims
 from sealway.wire.message import CODE_EMPTY, FileKey, FirstIdentity, Message
 
-_SENT = "INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SENT = "INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _INBOX = (
     "INSERT INTO inbox"
     " (id, peer, via, session, number, received, sent_at, expires, envelope_bytes, message_bytes, event, message)"
@@ -131,11 +132,18 @@ class Engine:
         held.sealed_ms = now_ms
         row = (session.hash, sealed.number, sealed.tag, uptime.boot, uptime.ms, now_ms)
         moved = (identity.session, identity.number) if identity is not None else (None, None)
-        kept = (content, sealed.envelope) if sealed.kept else (None, None)
+        kept = self._kept(message, content, sealed.envelope) if sealed.kept else (None, None, None)
         self.journal.note(_SENT, *row, *moved, *kept)
         self.journal.touch(session, held.slot)
         self._offer(held, sealed)
         return identity or FirstIdentity(session.hash, sealed.number), sealed.envelope
+
+    def _kept(self, message: Message, content: bytes, envelope: bytes) -> tuple[bytes, bytes, int | None]:
+        """What is stored until a receipt covers it; a key only so that it can be forgotten then."""
+        if message.file_key is None:
+            return content, envelope, None
+        slot = self.journal.vault.allocate()
+        return self.journal.vault.wrap(slot, SENT, content), envelope, slot
 
     def _declared(self, held: Held) -> int | None:
         """What this end says of its silence, until the peer has acknowledged something that said it."""
@@ -260,16 +268,19 @@ class Engine:
             )
 
     # moving ----------------------------------------------------------------------------------------------------
-    def move(self, origin: Held, target: Held, rows: list[tuple[int, bytes, bytes | None, int | None]]) -> None:
+    def move(
+        self, origin: Held, target: Held, rows: list[tuple[int, bytes, int | None, bytes | None, int | None]]
+    ) -> None:
         """Seal messages anew, with their first identities, that the peer cannot open under their old numbers.
 
         Args:
-            rows: (number, encoded message, first session or None, first number or None) in order.
+            rows: (number, encoded message, its slot or None, first session or None, first number or None) in order.
         """
         session = origin.session
-        for number, content, first_session, first_number in rows:
+        for number, stored, slot, first_session, first_number in rows:
             if number in session.send.acked:
                 continue  # a receipt has come in the meantime
+            content = stored if slot is None else self.journal.vault.unwrap(slot, SENT, stored)
             identity: FirstIdentity | None = FirstIdentity(session.hash, number)
             if first_session is not None and first_number is not None:
                 identity = FirstIdentity(first_session, first_number)

@@ -26,7 +26,7 @@ from sealway.protocol.policy import DEFAULT_POLICY
 from sealway.protocol.session import Session
 from sealway.protocol.snapshot import restore
 from sealway.sdk.prekeystore import parted
-from sealway.sdk.schema import DATABASE, FILE, ONE_TIME, SCRIPTS, SESSION, SIGNED_PREKEY
+from sealway.sdk.schema import DATABASE, FILE, ONE_TIME, SCRIPTS, SENT, SESSION, SIGNED_PREKEY
 from sealway.sdk.sessions import Leaving, stored_log
 from sealway.storage.directory import demand_free
 from sealway.storage.store import connect_readonly
@@ -60,7 +60,7 @@ IS_RECORD: Final = (
     " AND typeof(uptime) = 'integer' AND typeof(sealed) = 'integer'"
 )
 """What holds of every row of a sent message, in SQL."""
-_WAITING = f"SELECT session, number, message, {IS_RECORD} FROM sent WHERE envelope IS NOT NULL"  # noqa: S608 - a constant
+_WAITING = f"SELECT session, number, slot, message, {IS_RECORD} FROM sent WHERE envelope IS NOT NULL"  # noqa: S608 - a constant
 _ODD = f"SELECT DISTINCT session FROM sent WHERE NOT ({IS_RECORD})"  # noqa: S608 - a constant
 _UNHANDLED = "SELECT count(*) FROM inbox WHERE message IS NOT NULL"
 _SET_ASIDE = "SELECT count(*) FROM set_aside"
@@ -252,11 +252,16 @@ def examine(state: StoredState, credential: Credential | None = None) -> Finding
 # sessions ------------------------------------------------------------------------------------------------------------
 def _sessions(connection: sqlite3.Connection, vault: Vault) -> Iterator[SessionFinding]:
     waiting: dict[Any, list[tuple[Any, bool]]] = {}
-    for digest, number, content, is_record in connection.execute(_WAITING):
-        waiting.setdefault(digest, []).append((number, bool(is_record) and _trouble(Message.decode, content) is None))
+    for digest, number, slot, stored, is_record in connection.execute(_WAITING):
+        readable = bool(is_record) and _trouble(lambda row: _content(vault, *row), (slot, stored)) is None
+        waiting.setdefault(digest, []).append((number, readable))
     odd = {digest for (digest,) in connection.execute(_ODD)}
     for row in map(SessionRow._make, connection.execute(_SESSIONS).fetchall()):
         yield _examined(connection, vault, row, waiting.get(row.hash, []), odd=row.hash in odd)
+
+
+def _content(vault: Vault, slot: Any, stored: Any) -> Message:
+    return Message.decode(stored if slot is None else vault.unwrap(slot, SENT, stored))
 
 
 def _examined(

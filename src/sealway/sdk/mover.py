@@ -26,7 +26,7 @@ LONGEST_PAUSE_MS = HOUR_MS
 CONTACTS = 3
 
 _ROWS = (
-    "SELECT number, message, first_session, first_number FROM sent"
+    "SELECT number, message, slot, first_session, first_number FROM sent"
     " WHERE session = ? AND number BETWEEN ? AND ? AND message IS NOT NULL ORDER BY number"
 )
 
@@ -117,7 +117,9 @@ class Mover:
                 with contextlib.suppress(LocalMisuse):  # stopped or full; a later receipt tells of them again
                     self._engine.move(held, held, rows)
 
-    async def _rows(self, held: Held, first: int, last: int) -> list[tuple[int, bytes, bytes | None, int | None]]:
+    async def _rows(
+        self, held: Held, first: int, last: int
+    ) -> list[tuple[int, bytes, int | None, bytes | None, int | None]]:
         limits = (held.session.hash, first, last)
         rows: list[Any] = await self._engine.journal.read(_ROWS, *limits)
         return rows

@@ -18,6 +18,7 @@ SESSION: Final = b"session"
 SIGNED_PREKEY: Final = b"signed prekey"
 ONE_TIME: Final = b"one-time key"
 FILE: Final = b"file key"
+SENT: Final = b"message with a file key"
 """As what a value is wrapped."""
 
 WRAPPED: Final = (
@@ -25,6 +26,7 @@ WRAPPED: Final = (
     Place("prekeys", "signed_prekey"),
     Place("one_time", "scalar"),
     Place("files", "key"),
+    Place("sent", "message"),
 )
 
 SCRIPTS: Final = (
@@ -168,6 +170,16 @@ SCRIPTS: Final = (
     CREATE TRIGGER one_time_deleted AFTER DELETE ON one_time WHEN typeof(OLD.slot) = 'integer'
         BEGIN INSERT OR IGNORE INTO vault_freed VALUES (OLD.slot); END;
     CREATE TRIGGER file_deleted AFTER DELETE ON files WHEN typeof(OLD.slot) = 'integer'
+        BEGIN INSERT OR IGNORE INTO vault_freed VALUES (OLD.slot); END;
+    """,
+    """
+    ALTER TABLE sent ADD COLUMN slot INTEGER;       -- of its message, if that carries a key
+    CREATE INDEX sent_wrapped ON sent (slot) WHERE slot IS NOT NULL;
+    CREATE TRIGGER sent_emptied AFTER UPDATE OF message ON sent
+        WHEN typeof(OLD.slot) = 'integer' AND NEW.message IS NULL AND OLD.message IS NOT NULL
+        BEGIN INSERT OR IGNORE INTO vault_freed VALUES (OLD.slot); END;
+    CREATE TRIGGER sent_deleted AFTER DELETE ON sent
+        WHEN typeof(OLD.slot) = 'integer' AND OLD.message IS NOT NULL
         BEGIN INSERT OR IGNORE INTO vault_freed VALUES (OLD.slot); END;
     """,
 )

@@ -55,7 +55,7 @@ _LOST_HINT: Final = "restore database and vault.key of one time together, or run
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A column in which wrapped values lie. Its table has a column named slot."""
+    """A column in which wrapped values lie. Its table has a column named slot, NULL where nothing is wrapped."""
 
     table: str
     column: str
@@ -267,7 +267,8 @@ def _leaves(connection: sqlite3.Connection, period: Period, top: bytes, *, lenie
 def _made(directory: Path, connection: sqlite3.Connection, places: Sequence[Place], random: Random) -> Vault:
     """Make a vault for a database that has none. The file first: without it the database would be of no use."""
     for place in places:
-        if connection.execute(f"SELECT 1 FROM {place.table} WHERE {place.column} IS NOT NULL").fetchone():  # noqa: S608
+        stored = f"SELECT 1 FROM {place.table} WHERE {place.column} IS NOT NULL LIMIT 1"  # noqa: S608
+        if connection.execute(stored).fetchone():
             hint = "move the directory away and begin anew"
             raise StateLost("this state was written by an earlier version, before the first release", hint=hint)
     periods = _period(1, random), _period(2, random)
@@ -289,7 +290,7 @@ def _end_what_was_cut_off(vault: Vault, connection: sqlite3.Connection, places: 
     """End the period in which a process was killed: what was written in it is found by its header."""
     for place in places:
         header = f"substr({place.column}, 1, {HEADER_BYTES})"
-        rows = connection.execute(f"SELECT slot, {header} FROM {place.table} WHERE {place.column} IS NOT NULL")  # noqa: S608
+        rows = connection.execute(f"SELECT slot, {header} FROM {place.table} WHERE slot IS NOT NULL")  # noqa: S608
         for slot, beginning in rows:
             vault.recall(slot, beginning)
     ending = vault.end_period(settled=True)
