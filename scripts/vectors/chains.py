@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from scripts.vectors.script import Script
+from sealway.crypto.suites import SUITE_2, SUITE_3, SUITES
 from sealway.wire.envelope import Envelope
 from sealway.wire.header import Opener
 from sealway.wire.message import CODE_POST, Message
@@ -15,7 +16,16 @@ from sealway.wire.message import CODE_POST, Message
 def cases() -> list[dict[str, Any]]:
     """Return every case."""
     made = [steady, lost, reordered, replayed, steps, late_epoch, reseeds, jumped_reseed, restarted_start, skipped_far]
-    made += [forged, forged_openers, copy_is_found_out, copy_in_an_older_epoch, known_reseed_other_salt, out_of_turn]
+    made += [
+        suite_2,
+        suite_3,
+        forged,
+        forged_openers,
+        copy_is_found_out,
+        copy_in_an_older_epoch,
+        known_reseed_other_salt,
+        out_of_turn,
+    ]
     return [make().case() for make in made]
 
 
@@ -127,6 +137,44 @@ def restarted_start() -> Script:
     script.open("b", first)
     script.open("a", script.answer("b", second))
     script.open("b", script.seal("a"))
+    return script
+
+
+def suite_2() -> Script:
+    """The longer tags."""
+    return _every_kind_of_chain(Script("suite 2", "steps, reseeds, a loss and a replay with tags of 16 bytes", SUITE_2))
+
+
+def suite_3() -> Script:
+    """The other curve, and message keys of 44 bytes."""
+    about = "steps, reseeds, a loss and a replay on X25519 with ChaCha20/Poly1305; a key that is not sound"
+    script = _every_kind_of_chain(Script("suite 3", about, SUITE_3))
+    script.open("b", script.seal("a", step=True))
+    envelope = Envelope.decode(script.seal("b", step=True))
+    for x, note in ((bytes(32), "x is of small order"), (b"\xff" * 32, "x is not canonical")):
+        forged = replace(envelope, opener=Opener(envelope.number, x, envelope.number))
+        script.open("a", forged.encode(), note=note)
+    script.open("a", envelope.encode())
+    return script
+
+
+def _every_kind_of_chain(script: Script) -> Script:
+    script.settle()
+    lost, kept = script.seal("a"), script.seal("a")
+    script.open("b", kept)
+    script.open("b", kept, note="again")
+    script.open("b", script.seal("a", step=True))
+    script.open("b", lost, note="late, of the epoch before")
+    script.open("a", script.seal("b", step=True))
+    script.restart("a")
+    genuine = script.seal("a")
+    envelope = Envelope.decode(genuine)
+    for suite in SUITES.values():
+        if suite is not script.suite:
+            longer = envelope.ciphertext.ljust(suite.tag_length + 1, b"\0")
+            other = replace(envelope, alg=suite.cose_alg, ciphertext=longer)
+            script.open("b", other.encode(), note=f"under the alg of suite {suite.number}")
+    script.open("b", genuine)
     return script
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from scripts.vectors.script import value
-from sealway.crypto.suites import SUITE_1
+from sealway.crypto.suites import SUITE_1, SUITE_2, SUITE_3, Suite
 from sealway.errors import Malformed, TooLarge
 from sealway.wire.compact import from_compact, is_compactable, to_compact
 from sealway.wire.envelope import Envelope, assemble, enc_structure, nonce, protected_bytes
@@ -28,6 +28,13 @@ GOOD: list[tuple[str, dict[str, Any]]] = [
     ("an opener with both", {"number": 300, "opener": Opener(299, value("x"), 24, (1, value("salt", 16)))}),
     ("a start", {"number": 0, "start": START}),
     ("a start and a reseed", {"number": 3, "start": START, "opener": Opener(2, reseed=(1, value("salt", 16)))}),
+    ("suite 2", {"suite": SUITE_2}),
+    ("suite 2, an opener", {"suite": SUITE_2, "number": 7, "opener": Opener(7, value("x"), 7)}),
+    ("suite 2, claims", {"suite": SUITE_2, "claims": Claims("readings")}),
+    ("suite 3", {"suite": SUITE_3}),
+    ("suite 3, a kid of 8 bytes and the last number", {"suite": SUITE_3, "kid": bytes(8), "number": 2**32 - 1}),
+    ("suite 3, an opener", {"suite": SUITE_3, "number": 300, "opener": Opener(299, reseed=(2, value("salt", 16)))}),
+    ("suite 3, a start", {"suite": SUITE_3, "number": 0, "start": START}),
 ]
 BAD_COSE = {
     "nothing": "",
@@ -47,6 +54,8 @@ BAD_COSE = {
     "an indefinite length": "d09f4aa3010a04412a06420102a0496d7474747474747474ff",
     "an unknown algorithm": "d0834aa3010104412a06420102a0496d7474747474747474",
     "only a tag": "d0834aa3010a04412a06420102a0487474747474747474",
+    "only a tag of suite 2": "d0834ba301181e04412a06420102a050" + "74" * 16,
+    "a tag of suite 1 under the alg of suite 3": "d0834ba301181804412a06420102a0496d7474747474747474",
     "a byte behind it": "d0834aa3010a04412a06420102a0496d747474747474747400",
     "one byte short": "d0834aa3010a04412a06420102a0496d74747474747474",
     "empty claims": "d0834ca4010a04412a064201020fa0a0496d7474747474747474",
@@ -57,6 +66,7 @@ BAD_COMPACT = {
     "no suite": "022a01026d7474747474747474",
     "a number with a leading zero": "422a00026d7474747474747474",
     "only a tag": "402a017474747474747474",
+    "only a tag of suite 3": "c02a01" + "74" * 16,
     "an opener that is none": "412a018201417861627474747474747474",
     "an opener that is not shortest": "412a0183180101" + "50" + "00" * 16 + "6d7474747474747474",
     "a chain that begins later": "412a0183020150" + "00" * 16 + "6d7474747474747474",
@@ -74,11 +84,12 @@ def cases() -> list[dict[str, Any]]:
 
 
 def _good(
-    name: str, *, kid: bytes = b"\x2a", number: int = 300, claims: Any = None, start: Any = None, opener: Any = None
-) -> dict[str, Any]:
-    key, base_iv = value(f"{name} key", 16), value(f"{name} iv", 13)
-    protected = protected_bytes(SUITE_1.cose_alg, kid, number, claims, start, opener)
-    ciphertext = SUITE_1.aead(key).encrypt(nonce(base_iv, number), MESSAGE, enc_structure(protected))
+    name: str, *, kid: bytes = b"\x2a", number: int = 300, claims: Any = None, start: Any = None, opener: Any = None,
+    suite: Suite = SUITE_1,
+) -> dict[str, Any]:  # fmt: skip
+    key, base_iv = value(f"{name} key", suite.key_length), value(f"{name} iv", suite.nonce_length)
+    protected = protected_bytes(suite.cose_alg, kid, number, claims, start, opener)
+    ciphertext = suite.aead(key).encrypt(nonce(base_iv, number), MESSAGE, enc_structure(protected))
     encoded = assemble(protected, ciphertext)
     envelope = Envelope.decode(encoded)
     return {

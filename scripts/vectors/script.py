@@ -10,9 +10,9 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sealway.crypto.keys import SoftSigner, agree, public_x
+from sealway.crypto.keys import SoftSigner
 from sealway.crypto.secret import Secret
-from sealway.crypto.suites import SUITE_1
+from sealway.crypto.suites import SUITE_1, Suite
 from sealway.errors import GapTooLarge, NotAuthentic, PeerForked, Replayed, SealwayError, StateLost
 from sealway.protocol import schedule
 from sealway.protocol.chains import Chain, Epoch
@@ -74,9 +74,11 @@ class Script:
     Args:
         name: of the case; all randomness comes from it.
         about: one sentence on what the case shows.
+        suite: of the session.
     """
 
-    def __init__(self, name: str, about: str) -> None:
+    def __init__(self, name: str, about: str, suite: Suite = SUITE_1) -> None:
+        self.suite = suite
         self.name = name
         self.about = about
         self.now_ms = BEGIN_MS
@@ -94,21 +96,24 @@ class Script:
             b"\x0b",
             b"\xb3\xb4\xb5\xb6",
         )
-        header = StartHeader(value("bundle a"), value("x5t a"), kid_a, public_x(ephemeral), 5)
-        signature = SoftSigner(Secret(value("signer a"))).sign(b"sealway start signature 1\x00" + digest)
+        header = StartHeader(value("bundle a"), value("x5t a"), kid_a, self.suite.curve.public(ephemeral), 5)
+        signature = SoftSigner(Secret(value("signer a")), self.suite.signature).sign(
+            b"sealway start signature 1\x00" + digest
+        )
         keys = schedule.start_keys(agreements, digest)
         self.ends["a"] = Session(
-            SUITE_1, digest, "sealway://building.example/application/app", True, keys.root, False, b"", kid_a,
+            self.suite, digest, "sealway://building.example/application/app", True, keys.root, False, b"", kid_a,
             bundle_id, BEGIN_MS, Sending(SendingEpoch(header.ephemeral, ephemeral, 0, keys.reseed_root, keys.chain, 0)),
             Receiving(), SentLog(), Start(header, signature, b""), stepped_ms=BEGIN_MS, policy=DEFAULT_POLICY,
         )  # fmt: skip
         epoch = Epoch(header.ephemeral, 0, keys.reseed_root, chains=[Chain(0, 0, b"", 0, keys.chain)])
         self.ends["b"] = Session(
-            SUITE_1, digest, "sealway://building.example/device/meter-1", False, keys.root, True, header.ephemeral,
+            self.suite, digest, "sealway://building.example/device/meter-1", False, keys.root, True, header.ephemeral,
             kid_b, kid_a, BEGIN_MS, Sending(), Receiving([epoch]), SentLog(), announce_kid=True, stepped_ms=BEGIN_MS,
             policy=DEFAULT_POLICY,
         )  # fmt: skip
         return {
+            "suite": self.suite.number,
             "agreements": agreements.hex(),
             "session_hash": digest.hex(),
             "ephemeral_private": ephemeral.reveal().hex(),
@@ -150,14 +155,15 @@ class Script:
         number = envelope.number
         drawn = {STEP_OR_SALT[len(value)]: value for value in self._draws}
         if "step" in drawn:
-            x, agreed = public_x(Secret(drawn["step"])), agree(Secret(drawn["step"]), before.peer_x)
+            curve, scalar = self.suite.curve, Secret(drawn["step"])
+            x, agreed = curve.public(scalar), curve.agree(scalar, before.peer_x)
             chain = schedule.step_keys(before.root, agreed.reveal(), x, number).chain
         elif "salt" in drawn:
             chain = schedule.reseed_chain(before.reseed_root, drawn["salt"], number)
         else:
             chain = before.chain
-        key, base_iv = schedule.split(schedule.advance(chain)[0], SUITE_1)
-        return SUITE_1.aead(key).decrypt(nonce(base_iv, number), envelope.ciphertext, envelope.aad)
+        key, base_iv = schedule.split(schedule.advance(chain)[0], self.suite)
+        return self.suite.aead(key).decrypt(nonce(base_iv, number), envelope.ciphertext, envelope.aad)
 
     def lose(self, end: str, count: int, payload: bytes = b"lost") -> None:
         """Seal the same message ``count`` times; none of them ever arrives."""
@@ -167,7 +173,7 @@ class Script:
             sealed = session.seal(message, now_ms=self.now_ms, uptime=Uptime(BOOT, 0), random=self._random)
         last = Envelope.decode(sealed.envelope)
         self.events.append({"end": end, "do": "lose", "count": count, "plaintext": message.encode().hex()})
-        if last.opener is not None or len(last.ciphertext) != len(message.encode()) + SUITE_1.tag_length:
+        if last.opener is not None or len(last.ciphertext) != len(message.encode()) + self.suite.tag_length:
             raise LookupError("only plain messages in the steady state can be lost in bulk")
 
     def judge(

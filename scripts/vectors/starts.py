@@ -5,124 +5,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from scripts.vectors import ml_kem
 from scripts.vectors.script import BEGIN_MS, value, verdict
+from scripts.vectors.town import DOMAIN_ID, NOW, Town, seeded
 from sealway.crypto import kem
-from sealway.crypto.keys import SoftAgreer, SoftSigner, public_x
+from sealway.crypto.keys import SoftSigner, public_x
 from sealway.crypto.secret import Secret
 from sealway.errors import NotTrusted, SealwayError
-from sealway.identity.bundles import ProvenBundle, sign_bundle, verify_offer
-from sealway.identity.credentials import Credential, verify_chain
-from sealway.identity.issuing import issue_certificate, make_csr, self_signed_ca
-from sealway.identity.root import sign_root, trust_root_on_first_use
 from sealway.protocol.outcome import Opened
 from sealway.protocol.policy import DEFAULT_POLICY, Policy, PostQuantum
 from sealway.protocol.sentlog import Uptime
 from sealway.protocol.session import Session
-from sealway.protocol.start import OneTimeSecret, OwnKeys, accept, start
-from sealway.wire.address import MailboxAddress, Name
-from sealway.wire.bundle import BundleClaims, Offer, OneTimeKey
+from sealway.protocol.start import OneTimeSecret, accept, start
 from sealway.wire.envelope import Envelope
 from sealway.wire.header import StartHeader
-from sealway.wire.merkle import merkle_path, merkle_root
 from sealway.wire.message import CODE_CHANGED, CODE_POST, Message
-from sealway.wire.root_document import RootClaims
 
-NOW = BEGIN_MS // 1_000
-DOMAIN, DOMAIN_ID = "building.example", bytes(range(16))
-DAY = 86_400
+_PRIME = (2**255 - 19).to_bytes(32, "little")
 CLASSICAL = replace(DEFAULT_POLICY, post_quantum=PostQuantum.OFF)
 ML_KEM_MESSAGE = value("start ml-kem message")
 """What is random in an encapsulation: m of FIPS 203, algorithm 17."""
-
-
-@dataclass(frozen=True, slots=True)
-class Party:
-    """One end with everything that it has, public and private."""
-
-    label: str
-    credential: Credential
-    bundle: bytes
-    one_time: tuple[bytes, ...]
-    ml_kem: Secret | None = None
-    """The seed of its ML-KEM key, if it publishes one."""
-
-    def scalar(self, what: str) -> Secret:
-        """Return one of its private keys."""
-        return Secret(value(f"start {self.label} {what}"))
-
-    @property
-    def signer(self) -> SoftSigner:
-        """The key of its certificate."""
-        return SoftSigner(self.scalar("signature"))
-
-    def offer(self, index: int | None) -> bytes:
-        """Return what a directory hands out."""
-        if index is None:
-            return Offer(self.bundle).encode()
-        return Offer(self.bundle, OneTimeKey(index, self.one_time[index], merkle_path(self.one_time, index))).encode()
-
-    def proven(self, index: int | None = None) -> ProvenBundle:
-        """Return its bundle, verified."""
-        return verify_offer(self.offer(index), self.credential, NOW)
-
-    def own(self) -> OwnKeys:
-        """Return what it brings to a start."""
-        return OwnKeys(self.proven(), SoftAgreer(self.scalar("agreement")), DOMAIN_ID)
-
-    def told(self) -> dict[str, Any]:
-        """Return everything about it, for the file."""
-        privates = ("signature", "agreement", "prekey", *(f"one-time {k}" for k in range(len(self.one_time))))
-        return {
-            "name": str(self.credential.name),
-            "certificate": self.credential.chain[0].hex(),
-            "bundle": self.bundle.hex(),
-            "private": {what: self.scalar(what).reveal().hex() for what in privates}
-            | ({"ml_kem": self.ml_kem.reveal().hex()} if self.ml_kem is not None else {}),
-        }
-
-
-class Town:
-    """A domain with an application, a meter, and a third end that was certified like them.
-
-    Args:
-        ml_kem: the application publishes an ML-KEM key.
-    """
-
-    def __init__(self, *, ml_kem: bool = False) -> None:
-        owner, ca = (SoftSigner(Secret(value(f"start {who}"))) for who in ("owner", "ca"))
-        self._ca, self._ca_der = ca, self_signed_ca(ca, DOMAIN, now=NOW, days=365, random=_seeded("ca"))
-        claims = RootClaims(
-            domain=DOMAIN, domain_id=DOMAIN_ID, number=1, issued=NOW, expires=NOW + 365 * DAY,
-            owner_keys=(owner.public.point,), threshold=1, issuing_cas=(self._ca_der,),
-        )  # fmt: skip
-        self.root_document = sign_root(claims, [owner])
-        self._root = trust_root_on_first_use(self.root_document, now=NOW)
-        self.app = self._party("app", "application", ml_kem=ml_kem)
-        self.meter = self._party("meter-1", "device")
-        self.other = self._party("meter-2", "device")
-
-    def _party(self, label: str, role: str, *, ml_kem: bool = False) -> Party:
-        name, signer = Name(DOMAIN, role, label), SoftSigner(Secret(value(f"start {label} signature")))
-        chain = issue_certificate(
-            make_csr(signer, name), expected_name=name, ca_chain=[self._ca_der], ca_signer=self._ca, now=NOW, days=30,
-            random=_seeded(label),
-        )  # fmt: skip
-        credential = verify_chain(chain, self._root, NOW, expected_name=name)
-        keys = {what: public_x(Secret(value(f"start {label} {what}"))) for what in ("agreement", "prekey")}
-        one_time = tuple(public_x(Secret(value(f"start {label} one-time {k}"))) for k in range(3))
-        seed = Secret(value(f"start {label} ml-kem", kem.SEED_BYTES)) if ml_kem else None
-        claims = BundleClaims(
-            bundle_id=value(f"start {label} bundle id", 4), name=name,
-            mailbox=MailboxAddress("https://hub.example", name.mailbox), sequence=7, suites=(1,),
-            agreement_key=keys["agreement"], signed_prekey=keys["prekey"], one_time_root=merkle_root(one_time),
-            one_time_count=len(one_time), issued=NOW, expires=NOW + 30 * DAY,
-            ml_kem=kem.public_key(seed) if seed is not None else None,
-        )  # fmt: skip
-        return Party(label, credential, sign_bundle(claims, credential, signer), one_time, seed)
 
 
 def cases() -> list[dict[str, Any]]:
@@ -139,6 +44,23 @@ def cases() -> list[dict[str, Any]]:
         _genuine(quantum, "with ML-KEM, without a one-time key", index=None),
         _genuine(quantum, "without ML-KEM, to a bundle that offers it", index=1, policy=CLASSICAL),
         *(_refused(quantum, name, about, change) for name, about, change in REFUSED_WITH_ML_KEM),
+        *_of_other_suites(),
+    ]
+
+
+def _of_other_suites() -> list[dict[str, Any]]:
+    both, second, third = Town(suites=(1, 2)), Town(suites=(2,)), Town(suites=(3,))
+    quantum = Town(suites=(3,), ml_kem=True)
+    return [
+        _genuine(both, "suite 1, of bundles that list 2 as well", index=1),
+        _refused(both, "relabelled to suite 2", "both bundles list it; the transcript is another one", _labelled(30)),
+        _genuine(second, "suite 2", index=1),
+        _refused(second, "relabelled to suite 1", "neither bundle lists it", _labelled(10)),
+        _genuine(third, "suite 3, with a one-time key", index=1),
+        _genuine(third, "suite 3, without a one-time key", index=None),
+        _genuine(quantum, "suite 3, with ML-KEM", index=2),
+        _refused(third, "suite 3 relabelled to suite 2", "its keys are on another curve", _labelled(30)),
+        *(_refused(third, name, about, change) for name, about, change in REFUSED_IN_SUITE_3),
     ]
 
 
@@ -147,7 +69,7 @@ def _begin(
 ) -> tuple[Session, bytes]:
     session = start(
         town.meter.own(), town.app.proven(index), signer or town.meter.signer, receive_kid=b"\x2a", newest=newest,
-        now_ms=BEGIN_MS, random=_seeded("ephemeral"), policy=policy, encapsulate=_encapsulated,
+        now_ms=BEGIN_MS, random=seeded("ephemeral"), policy=policy, encapsulate=_encapsulated,
     )  # fmt: skip
     message = Message(CODE_POST, ("readings",), payload=b"42.7 L")
     return session, session.seal(message, now_ms=BEGIN_MS, uptime=Uptime(bytes(16), 0), random=_none).envelope
@@ -195,7 +117,7 @@ def _genuine(
     outcome, responder, plaintext = _accepted(town, envelope)
     if responder is None:
         raise LookupError(outcome)
-    random = _seeded(f"{name} step")
+    random = seeded(f"{name} step")
     drawn: list[bytes] = []
 
     def remembered(length: int) -> bytes:
@@ -242,7 +164,7 @@ def _header(**changes: Any) -> Change:
 
 
 def _wrong_signer(town: Town, _: Envelope) -> Envelope:
-    return Envelope.decode(_begin(town, 1, b"", SoftSigner(town.other.scalar("signature")))[1])
+    return Envelope.decode(_begin(town, 1, b"", town.other.signer)[1])
 
 
 def _of_other(town: Town, envelope: Envelope) -> Envelope:
@@ -270,6 +192,26 @@ REFUSED: list[tuple[str, str, Change]] = [
 ]
 
 
+def _labelled(alg: int) -> Change:
+    return lambda _, envelope: replace(envelope, alg=alg)
+
+
+def _masked(_: Town, envelope: Envelope) -> Envelope:
+    if envelope.start is None:
+        raise LookupError("not a start")
+    x = envelope.start.ephemeral
+    return _header(ephemeral=x[:31] + bytes([x[31] | 0x80]))(_, envelope)
+
+
+REFUSED_IN_SUITE_3: list[tuple[str, str, Change]] = [
+    ("suite 3, an ephemeral key of small order", "any agreement with it gives zero", _header(ephemeral=bytes(32))),
+    ("suite 3, an ephemeral key that is not canonical", "2^255 - 19: zero once more", _header(ephemeral=_PRIME)),
+    ("suite 3, an ephemeral key with its highest bit set", "RFC 7748 would mask it", _masked),
+    ("suite 3, signed by another key", "the signature is not the initiator's", _wrong_signer),
+    ("suite 3, a changed tag", "the ciphertext does not open", _flipped),
+]
+
+
 def _another_secret(town: Town, envelope: Envelope) -> Envelope:
     public = town.app.proven().claims.ml_kem
     if public is None:
@@ -288,17 +230,6 @@ def _refused(town: Town, name: str, about: str, change: Change) -> dict[str, Any
     changed = change(town, Envelope.decode(_begin(town, 1, b"")[1])).encode()
     outcome, _, _ = _accepted(town, changed)
     return _case(town, name, about, changed, outcome)
-
-
-def _seeded(seed: str) -> Callable[[int], bytes]:
-    drawn = 0
-
-    def random(length: int) -> bytes:
-        nonlocal drawn
-        drawn += 1
-        return value(f"start {seed} {drawn}", length)
-
-    return random
 
 
 def _none(_: int) -> bytes:

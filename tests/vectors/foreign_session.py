@@ -16,12 +16,15 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from tests.vectors import foreign_wire as wire
 from tests.vectors.foreign_wire import Refused, demand
 
 WALK, SKIPPED = 65_536, 1_024
+ALG_OF_SUITE = {suite: alg for alg, suite in wire.SUITE_OF_ALG.items()}
 RECEIPT, RECEIVE_KID, SIGNATURE, NEWEST, VOID, FORKED = 65003, 65013, 65009, 65011, 65015, 65021
 
 
@@ -43,8 +46,10 @@ def u32(number: int) -> bytes:
     return number.to_bytes(4, "big")
 
 
-def agree(scalar: bytes, x: bytes) -> bytes:
-    """RFC 6090 §4.2. Refused: not-authentic."""
+def agree(scalar: bytes, x: bytes, suite: int = 1) -> bytes:
+    """RFC 6090 §4.2, or RFC 7748 §5. Refused: not-authentic."""
+    if suite == 3:
+        return _agree_x25519(scalar, x)
     try:
         peer = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x02" + x)
     except ValueError as error:
@@ -53,9 +58,27 @@ def agree(scalar: bytes, x: bytes) -> bytes:
     return private.exchange(ec.ECDH(), peer)
 
 
-def public(scalar: bytes) -> bytes:
+def _agree_x25519(scalar: bytes, u: bytes) -> bytes:
+    """README.md, Conventions. All of small order give zero, which the library refuses."""
+    demand(int.from_bytes(u, "little") < 2**255 - 19, "not-authentic")
+    try:
+        return X25519PrivateKey.from_private_bytes(scalar).exchange(X25519PublicKey.from_public_bytes(u))
+    except ValueError as error:
+        raise Refused("not-authentic") from error
+
+
+def public(scalar: bytes, suite: int = 1) -> bytes:
+    if suite == 3:
+        return X25519PrivateKey.from_private_bytes(scalar).public_key().public_bytes_raw()
     numbers = ec.derive_private_key(int.from_bytes(scalar, "big"), ec.SECP256R1()).public_key().public_numbers()
     return numbers.x.to_bytes(32, "big")
+
+
+def message_key(secret: bytes, suite: int) -> tuple[bytes, bytes]:
+    """Key and Base IV."""
+    if suite == 3:
+        return mac(secret, b"key"), mac(secret, b"iv")[:12]
+    return secret[:16], secret[16:29]
 
 
 def start_keys(agreements: bytes, session_hash: bytes) -> tuple[bytes, bytes, bytes]:
@@ -75,10 +98,14 @@ def advance(chain: bytes) -> tuple[bytes, bytes]:
     return mac(chain, b"\x01"), mac(chain, b"\x02")
 
 
-def verify_signature(point: ec.EllipticCurvePublicKey, data: bytes, signature: bytes) -> None:
-    """ES256. Refused: not-authentic."""
+def verify_signature(
+    point: ec.EllipticCurvePublicKey | Ed25519PublicKey, data: bytes, signature: bytes
+) -> None:  # fmt: skip
+    """ES256 or EdDSA. Refused: not-authentic."""
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
     try:
+        if isinstance(point, Ed25519PublicKey):
+            return point.verify(signature, data)
         point.verify(encode_dss_signature(r, s), data, ec.ECDSA(hashes.SHA256()))
     except (InvalidSignature, ValueError) as error:
         raise Refused("not-authentic") from error
@@ -148,6 +175,7 @@ class Session:
     gone: set[int] = field(default_factory=set)
     reported: tuple[int, bytes] | None = None
     stopped: bool = False
+    suite: int = 1
 
     # sealing -----------------------------------------------------------------------------------------------------
     def seal(self, plaintext: bytes, *, step: bytes | None, salt: bytes | None) -> bytes:
@@ -165,18 +193,29 @@ class Session:
             sending.root, self.must_reseed = mac(sending.root, b"next"), False
         self._check_own_options(plaintext)
         secret, sending.chain = advance(sending.chain)
-        header = {"alg": 10, "kid": self.kid_out, "number": self.next, "start": self.start, "opener": self._opener()}
-        envelope = wire.encrypt(header, secret[:16], secret[16:29], plaintext)
-        self.tags[self.next] = envelope[-8:-4]
+        header = {
+            "alg": ALG_OF_SUITE[self.suite],
+            "kid": self.kid_out,
+            "number": self.next,
+            "start": self.start,
+            "opener": self._opener(),
+        }
+        envelope = wire.encrypt(header, *message_key(secret, self.suite), plaintext)
+        self.tags[self.next] = self._tag_prefix(envelope)
         if plaintext[0] == 0:
             self.given_up.add(self.next)
         self.next += 1
         return envelope
 
+    def _tag_prefix(self, ciphertext: bytes) -> bytes:
+        """Of the tag, which ends it, the first 4 bytes."""
+        tag = ciphertext[-wire.TAG_OF_ALG[ALG_OF_SUITE[self.suite]] :]
+        return tag[:4]
+
     def _step(self, scalar: bytes) -> None:
         demand(self.my_turn, "not the turn")
-        x = public(scalar)
-        root, reseed, chain = step_keys(self.root, agree(scalar, self.peer_x), x, self.next)
+        x = public(scalar, self.suite)
+        root, reseed, chain = step_keys(self.root, agree(scalar, self.peer_x, self.suite), x, self.next)
         self.sending = SendingEpoch(scalar, x, self.next, reseed, chain, self.next)
         self.root, self.my_turn, self.must_reseed = root, False, False
 
@@ -212,6 +251,7 @@ class Session:
         """Open an envelope: number, plaintext, what a receipt in it covers. Refused by a verdict."""
         demand(not self.stopped, "stopped")
         envelope = wire.read_envelope(data)
+        demand(envelope["alg"] == ALG_OF_SUITE[self.suite], "not-authentic")
         demand(not (self.initiator and envelope["start"] is not None), "not-authentic")
         scratch = copy.deepcopy(self)
         try:
@@ -233,11 +273,11 @@ class Session:
             raise Refused("replayed") if seen else refusal from None
         new_epoch = epoch not in self.epochs
         secret = self._secret(chain, number, cost)
-        plaintext = wire.decrypt(envelope, secret[:16], secret[16:29])
+        plaintext = wire.decrypt(envelope, *message_key(secret, self.suite))
         if is_new:
             self._plausible(epoch, chain, number, new_epoch=new_epoch)
             self._insert(epoch, chain, new_epoch=new_epoch)
-        self.opened[number] = envelope["ciphertext"][-8:-4]
+        self.opened[number] = self._tag_prefix(envelope["ciphertext"])
         self.gone.discard(number)
         return plaintext
 
@@ -278,7 +318,7 @@ class Session:
         demand(not self.epochs or opener["epoch"] >= self.epochs[0].first, "not-authentic")
         if self.my_turn or self.sending is None:
             raise Refused("not-authentic, suspected")
-        agreed = agree(self.sending.scalar, opener["x"])
+        agreed = agree(self.sending.scalar, opener["x"], self.suite)
         root, reseed, key = step_keys(self.root, agreed, opener["x"], opener["epoch"])
         epoch = Epoch(opener["x"], opener["epoch"], reseed)
         epoch.chains.append(Chain(0, b"", opener["epoch"], opener["epoch"], key))

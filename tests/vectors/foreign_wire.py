@@ -11,7 +11,7 @@ from typing import Any
 
 import cbor2
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESCCM
+from cryptography.hazmat.primitives.ciphers.aead import AESCCM, ChaCha20Poly1305
 
 UINT32 = 2**32 - 1
 TAG_OF_ALG = {10: 8, 30: 16, 24: 16}
@@ -167,9 +167,9 @@ def associated_data(protected: bytes) -> bytes:
 
 
 def decrypt(envelope: dict[str, Any], key: bytes, base_iv: bytes) -> bytes:
-    """Open with AES-CCM (suites 1 and 2). Refused: not-authentic."""
+    """Open. Refused: not-authentic."""
     nonce = (int.from_bytes(base_iv, "big") ^ envelope["number"]).to_bytes(len(base_iv), "big")
-    cipher = AESCCM(key, tag_length=TAG_OF_ALG[envelope["alg"]])
+    cipher = _cipher(envelope["alg"], key)
     try:
         return bytes(cipher.decrypt(nonce, envelope["ciphertext"], associated_data(envelope["protected"])))
     except InvalidTag as error:
@@ -180,8 +180,13 @@ def encrypt(envelope: dict[str, Any], key: bytes, base_iv: bytes, plaintext: byt
     """Seal; return the whole envelope."""
     nonce = (int.from_bytes(base_iv, "big") ^ envelope["number"]).to_bytes(len(base_iv), "big")
     protected = write_header(envelope)
-    cipher = AESCCM(key, tag_length=TAG_OF_ALG[envelope["alg"]])
+    cipher = _cipher(envelope["alg"], key)
     return write_envelope(protected, cipher.encrypt(nonce, plaintext, associated_data(protected)))
+
+
+def _cipher(alg: int, key: bytes) -> AESCCM | ChaCha20Poly1305:
+    """RFC 9053 §4.2 and §4.3."""
+    return ChaCha20Poly1305(key) if alg == 24 else AESCCM(key, tag_length=TAG_OF_ALG[alg])
 
 
 def read_compact(data: bytes) -> bytes:

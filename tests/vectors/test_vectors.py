@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 
 from scripts.vectors import ml_kem
@@ -104,11 +105,12 @@ def _documents(party: dict[str, Any]) -> dict[str, Any]:
     """Verify a bundle by its certificate (documents.md, Bundle)."""
     certificate = x509.load_der_x509_certificate(unhex(party["certificate"]))
     key = certificate.public_key()
-    assert isinstance(key, ec.EllipticCurvePublicKey)
+    assert isinstance(key, ec.EllipticCurvePublicKey | Ed25519PublicKey)
     x5t, encoded = hashlib.sha256(unhex(party["certificate"])).digest(), unhex(party["bundle"])
     assert encoded[0] == 0xD2
     protected, unprotected, payload, signature = wire.strict_cbor(encoded[1:])
-    assert wire.strict_cbor(protected) == {1: -7, 16: "application/sealway-bundle+cbor", 34: [-16, x5t]}
+    alg = -8 if isinstance(key, Ed25519PublicKey) else -7
+    assert wire.strict_cbor(protected) == {1: alg, 16: "application/sealway-bundle+cbor", 34: [-16, x5t]}
     assert unprotected == {}
     session.verify_signature(key, wire.deterministic(["Signature1", protected, b"", payload]), signature)
     claims = wire.strict_cbor(payload)
@@ -117,11 +119,12 @@ def _documents(party: dict[str, Any]) -> dict[str, Any]:
 
 
 def _transcript(
-    case: dict[str, Any], a: dict[str, Any], b: dict[str, Any], header: dict[str, Any], one_time: bytes | None
-) -> bytes:
+    case: dict[str, Any], suite: int, a: dict[str, Any], b: dict[str, Any], header: dict[str, Any],
+    one_time: bytes | None,
+) -> bytes:  # fmt: skip
     ends = [[end["name"], end["x5t"], end["hash"]] for end in (a, b)]
     offered = [header["kid"], header["ephemeral"], header["one_time"], one_time, header["ml_kem"]]
-    return wire.deterministic(["sealway start 1", unhex(case["domain_id"]), 1, *ends, *offered])
+    return wire.deterministic(["sealway start 1", unhex(case["domain_id"]), suite, *ends, *offered])
 
 
 def _accept(case: dict[str, Any], private: dict[str, str]) -> Session:
@@ -130,19 +133,21 @@ def _accept(case: dict[str, Any], private: dict[str, str]) -> Session:
     envelope = wire.read_envelope(unhex(case["envelope"]))
     header = envelope["start"]
     wire.demand(envelope["kid"] == b["claims"][2])
-    wire.demand(envelope["alg"] == 10)
+    suite = wire.SUITE_OF_ALG[envelope["alg"]]
+    wire.demand(suite in a["claims"][6] and suite in b["claims"][6], "not-authentic")
     wire.demand(header["ml_kem"] is None or 9 in b["claims"])
     wire.demand((header["bundle"], header["x5t"]) == (a["hash"], a["x5t"]), "not-trusted")
     one_time = None if header["one_time"] is None else unhex(private[f"one-time {header['one_time']}"])
-    shown = None if one_time is None else session.public(one_time)
-    session_hash = hashlib.sha256(_transcript(case, a, b, header, shown)).digest()
+    shown = None if one_time is None else session.public(one_time, suite)
+    session_hash = hashlib.sha256(_transcript(case, suite, a, b, header, shown)).digest()
     prekey, agreement, e = unhex(private["prekey"]), unhex(private["agreement"]), header["ephemeral"]
-    agreements = session.agree(prekey, a["claims"][7]) + session.agree(agreement, e) + session.agree(prekey, e)
-    agreements += b"" if one_time is None else session.agree(one_time, e)
+    agreements = session.agree(prekey, a["claims"][7], suite) + session.agree(agreement, e, suite)
+    agreements += session.agree(prekey, e, suite)
+    agreements += b"" if one_time is None else session.agree(one_time, e, suite)
     if header["ml_kem"] is not None:
         agreements += MLKEM768PrivateKey.from_seed_bytes(unhex(private["ml_kem"])).decapsulate(header["ml_kem"])
     root, reseed, chain = session.start_keys(agreements, session_hash)
-    accepted = Session(session_hash, False, root, True, e, b"\x07", header["kid"], announce_kid=True)
+    accepted = Session(session_hash, False, root, True, e, b"\x07", header["kid"], announce_kid=True, suite=suite)
     accepted.epochs.append(session.Epoch(e, 0, reseed, chains=[session.Chain(0, b"", 0, 0, chain)]))
     plaintext = accepted.open(unhex(case["envelope"]))["plaintext"]
     assert plaintext.hex() == case.get("plaintext", plaintext.hex())
@@ -160,19 +165,22 @@ def _initiator(case: dict[str, Any]) -> Session:
     one_time = None if offered is None else offered[1]
     if offered is not None:
         _check_path(b["claims"], *offered)
-    session_hash = hashlib.sha256(_transcript(case, a, b, header, one_time)).digest()
+    suite = next(number for number in b["claims"][6] if number in a["claims"][6])  # the recipient prefers
+    session_hash = hashlib.sha256(_transcript(case, suite, a, b, header, one_time)).digest()
     e, agreement = unhex(case["ephemeral_private"]), unhex(case["initiator"]["private"]["agreement"])
-    assert session.public(e) == header["ephemeral"]
-    agreements = session.agree(agreement, b["claims"][8])
-    agreements += session.agree(e, b["claims"][7]) + session.agree(e, b["claims"][8])
-    agreements += b"" if one_time is None else session.agree(e, one_time)
+    assert session.public(e, suite) == header["ephemeral"]
+    agreements = session.agree(agreement, b["claims"][8], suite)
+    agreements += session.agree(e, b["claims"][7], suite) + session.agree(e, b["claims"][8], suite)
+    agreements += b"" if one_time is None else session.agree(e, one_time, suite)
     if case["ml_kem_message"] is not None:
         shared, ciphertext = ml_kem.encapsulate(b["claims"][9], unhex(case["ml_kem_message"]))
         assert ciphertext == header["ml_kem"]
         agreements += shared
     root, reseed, chain = session.start_keys(agreements, session_hash)
     sending = session.SendingEpoch(e, header["ephemeral"], 0, reseed, chain, 0)
-    return Session(session_hash, True, root, False, b"", header["kid"], b["claims"][2], sending, start=header)
+    return Session(
+        session_hash, True, root, False, b"", header["kid"], b["claims"][2], sending, start=header, suite=suite
+    )
 
 
 def _check_path(claims: dict[int, Any], index: int, key: bytes, path: list[bytes]) -> None:
@@ -209,11 +217,12 @@ def _ends(start: dict[str, Any]) -> dict[str, Session]:
     header: dict[str, Any] = {"bundle": unhex(told["bundle_hash"]), "x5t": unhex(told["x5t"])}
     header |= {"kid": unhex(told["receive_kid"])}
     header |= {"ephemeral": unhex(told["ephemeral"]), "one_time": told["one_time"], "ml_kem": None}
-    x = session.public(e)
+    suite = start["suite"]
+    x = session.public(e, suite)
     sending = session.SendingEpoch(e, x, 0, reseed, chain, 0)
     kid_a, kid_b, bundle_id = (unhex(start[name]) for name in ("kid_a", "kid_b", "bundle_id_b"))
-    a = Session(digest, True, root, False, b"", kid_a, bundle_id, sending, start=header)
-    b = Session(digest, False, root, True, x, kid_b, kid_a, announce_kid=True)
+    a = Session(digest, True, root, False, b"", kid_a, bundle_id, sending, start=header, suite=suite)
+    b = Session(digest, False, root, True, x, kid_b, kid_a, announce_kid=True, suite=suite)
     b.epochs.append(session.Epoch(x, 0, reseed, chains=[session.Chain(0, b"", 0, 0, chain)]))
     return {"a": a, "b": b}
 

@@ -32,14 +32,14 @@ def load_public(encoded: bytes) -> Ed25519PublicKey:
     """Return the key object of a public key.
 
     Raises:
-        Malformed: not 32 bytes, or not in its canonical encoding.
-        NotAuthentic: not on the curve, or of small order.
+        Malformed: not 32 bytes.
+        NotAuthentic: not in its canonical encoding, not on the curve, or of small order.
     """
     if len(encoded) != KEY_BYTES:
         raise Malformed("not an Ed25519 public key")
     y = int.from_bytes(encoded, "little") & ~_SIGN_OF_X
     if y >= PRIME:
-        raise Malformed("an Ed25519 public key is not in its canonical encoding")
+        raise NotAuthentic("an Ed25519 public key is not in its canonical encoding")
     if y in SMALL_ORDER:
         raise NotAuthentic("an Ed25519 public key is of small order")
     # RFC 8032 §5.1.3: x² = (y² - 1) / (d y² + 1) has to be a square; d is none, so the denominator is never zero.

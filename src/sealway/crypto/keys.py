@@ -80,8 +80,8 @@ class VerifyingKey:
         point: P-256: compressed, SEC 1 §2.3.3, 33 bytes. Ed25519: RFC 8032 §5.1.2, 32 bytes.
 
     Raises:
-        Malformed: not 33 bytes beginning with 02 or 03, nor 32 bytes in canonical encoding.
-        NotAuthentic: no such point on the curve, or one of small order.
+        Malformed: not 33 bytes beginning with 02 or 03, nor 32 bytes.
+        NotAuthentic: no such point on the curve; Ed25519: one of small order, or not in its canonical encoding.
     """
 
     point: bytes

@@ -72,8 +72,8 @@ def agree(scalar: Secret, peer: bytes) -> Secret:
     """Return the 32-byte u-coordinate that both ends compute.
 
     Raises:
-        Malformed: ``peer`` is not 32 bytes, or not the canonical encoding of a u-coordinate.
-        NotAuthentic: it is of small order, or the result is zero.
+        Malformed: ``peer`` is not 32 bytes.
+        NotAuthentic: it is not the canonical encoding of a u-coordinate, or of small order; or the result is zero.
         LocalMisuse: a private key of another length.
     """
     return X25519Agreer(scalar).agree(peer)
@@ -84,7 +84,7 @@ def validated(u: bytes) -> bytes:
     if len(u) != KEY_BYTES:
         raise Malformed("an agreement key is not 32 bytes long")
     if int.from_bytes(u, "little") >= PRIME:
-        raise Malformed("an agreement key is not in its canonical encoding")
+        raise NotAuthentic("an agreement key is not in its canonical encoding")
     if u in SMALL_ORDER:
         raise NotAuthentic("an agreement key is of small order")
     return u
