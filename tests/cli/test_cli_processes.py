@@ -43,6 +43,21 @@ def serving(town: Town, label: str, app: str, *options: object) -> Role:
     return town.role(f"{label}-serve", "device", "serve", "--state", town.base / label, "--to", to, *options)
 
 
+def test_a_device_and_an_application_of_suite_3(carried: Town) -> None:
+    """Over both hops, whose own keys are on P-256: certificates, admission, a grant, the compact form, a command."""
+    town = carried
+    town.enroll("device", "third", suite=3)
+    state = town.application("third-app", suite=3)
+    watch, received, requests = watching(town, "third-app", state)
+    device = serving(town, "third", "third-app", "--rate", 20, "--count", 8, "--compact")
+    watch.wait_for(lambda: len(readings(received)) == 8, "all readings")
+    asked = ask(requests, 1, town.name("device", "third"), "status")
+    assert watch.wait_event("answered")[0]["id"] == asked
+    assert (device.stop(), watch.stop()) == (0, 0)
+    for command, directory in (("device", town.base / "third"), ("app", state)):
+        assert call(command, "status", "--state", directory, "--json").json()["suites"] == [3]
+
+
 def test_readings_arrive_and_a_command_changes_the_interval(carried: Town) -> None:
     town = carried
     town.enroll("device", "live")

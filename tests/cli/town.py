@@ -130,7 +130,7 @@ class Town:
         """The name of a member."""
         return f"sealway://{DOMAIN}/{role}/{label}"
 
-    def enroll(self, command: str, label: str, *options: object) -> Path:
+    def enroll(self, command: str, label: str, *options: object, suite: int | None = None) -> Path:
         """Make a member and enrol it; return its state directory."""
         role = {"app": "application", "adversary": "gateway"}.get(command, command)
         state, enrolment = self.base / label, self.base / f"{label}.enrolment"
@@ -142,7 +142,8 @@ class Town:
                 f"coap://{HOST}:{self.gateway_port}",
             )
             options = (*gateway, *options)
-        call(command, "init", "--state", state, "--name", self.name(role, label)).expect(0)
+        keys = () if suite is None else ("--suite", suite)
+        call(command, "init", "--state", state, "--name", self.name(role, label), *keys).expect(0)
         call(
             "owner", "enroll", "--state", self.owner, "--request", state / "request.csr", "--out", enrolment,
             "--role", role, "--label", label, "--hub", self.hub_url, *options,
@@ -150,9 +151,9 @@ class Town:
         call(command, "init", "--state", state, "--enrolment", enrolment, "--fingerprint", self.fingerprint).expect(0)
         return state
 
-    def application(self, label: str) -> Path:
+    def application(self, label: str, *, suite: int | None = None) -> Path:
         """Make an application that may command every device."""
-        return self.enroll("app", label, *(word for scope in SCOPES for word in ("--grant-scope", scope)))
+        return self.enroll("app", label, *(word for scope in SCOPES for word in ("--grant-scope", scope)), suite=suite)
 
     def run_hops(self) -> None:
         """Run hub and gateway, if they do not run yet."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random as rng
 from dataclasses import dataclass, field
 
+from sealway.crypto.suites import SUITE_1, Suite
 from sealway.errors import (
     GapTooLarge,
     LocalMisuse,
@@ -237,7 +238,7 @@ class Node:
 class World:
     """The two ends, what flies between them, and the clock."""
 
-    def __init__(self, seed: int, policy: Policy, recorder: KeyRecorder) -> None:
+    def __init__(self, seed: int, policy: Policy, recorder: KeyRecorder, suite: Suite = SUITE_1) -> None:
         self.rng = rng.Random(seed)
         self.random = self.rng.randbytes
         self.policy = policy
@@ -247,7 +248,7 @@ class World:
         self.sent: dict[bytes, int] = {}
         self.payloads = 0
         self.forked = self.forged = False
-        first, second = pair(self.random, policy)
+        first, second = pair(self.random, policy, suite)
         self.nodes: list[Node] = []
         self.nodes.append(Node(self, first))
         self.nodes.append(Node(self, second))
@@ -311,7 +312,8 @@ class World:
     def invent(self, to: int, number: int, opener: Opener | None) -> None:
         if opener is not None and opener.chain_first > number:
             return
-        envelope = Envelope(self.nodes[to].session.kid_in, number, self.random(20), opener=opener)
+        session = self.nodes[to].session
+        envelope = Envelope(session.kid_in, number, self.random(20), session.suite.cose_alg, opener=opener)
         self._forge(to, envelope.encode())
 
     def reflect(self, who: int, index: int) -> None:

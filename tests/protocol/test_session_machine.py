@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from sealway.crypto.suites import SUITES, Suite
 from sealway.protocol.policy import DEFAULT_POLICY
 from sealway.wire.header import Opener
 from tests.protocol.session_pair import recorded_keys
@@ -41,9 +42,9 @@ class SessionMachine(RuleBasedStateMachine):
         self._recording = recorded_keys()
         self.recorder = self._recording.__enter__()
 
-    @initialize(seed=st.integers(0, 1 << 32))
-    def begin(self, seed: int) -> None:
-        self.world = World(seed, SMALL, self.recorder)
+    @initialize(seed=st.integers(0, 1 << 32), suite=st.sampled_from(list(SUITES.values())))
+    def begin(self, seed: int, suite: Suite) -> None:
+        self.world = World(seed, SMALL, self.recorder, suite)
 
     @rule(who=ENDS, count=st.sampled_from([1, 1, 2, 3, 7]), commit=st.sampled_from([True, True, True, False]))
     def seal(self, who: int, count: int, commit: bool) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from sealway.crypto.suites import SUITES
 from sealway.protocol.policy import DEFAULT_POLICY, Policy
 from tests.protocol.session_pair import recorded_keys
 from tests.protocol.session_world import World
@@ -22,7 +23,7 @@ HOUR_MS = 3_600_000
 def run(seed: int, policy: Policy, *, copies: bool, forgeries: bool, rounds: int = 250) -> World:
     dice = random.Random(seed)
     with recorded_keys() as recorder:
-        world = World(seed, policy, recorder)
+        world = World(seed, policy, recorder, SUITES[1 + seed % len(SUITES)])
         for _ in range(rounds):
             one_thing(world, dice, copies=copies, forgeries=forgeries)
         world.settle()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import replace
 from typing import NoReturn
 
@@ -63,6 +64,19 @@ def test_what_sealing_adds_in_the_steady_state(suite: Suite, cose: int, compact:
         assert len(sealed.envelope) == sealed.message_bytes + cose
         assert len(to_compact(header(sealed))) == sealed.message_bytes + compact
         b.open(sealed)
+
+
+@pytest.mark.parametrize("suite", ALL, ids=str)
+def test_message_keys_come_from_the_secret_as_the_page_says(suite: Suite) -> None:
+    """spec/session.md, "Message"; and no two suites have a key together."""
+    secret = bytes(range(32))
+
+    def mac(label: bytes) -> bytes:
+        return hmac.digest(secret, label, "sha256")
+
+    expected = (mac(b"key"), mac(b"iv")[:12]) if suite is SUITE_3 else (secret[:16], secret[16:29])
+    assert schedule.split(secret, suite) == expected
+    assert [len(part) for part in expected] == [suite.key_length, suite.nonce_length]
 
 
 @pytest.mark.parametrize(("suite", "other"), OTHERS, ids=str)
