@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import carrying, deposits, durable, files, new_user, path, peers, sealing, starting, waiting
+from bench import carrying, deposits, durable, files, many_sessions, new_user, path, peers, sealing, starting, waiting
 from bench.measure import LEAST_ROUNDS, Course, Group, Result, Subject, rows_of
 from bench.plots import draw
 
@@ -23,6 +23,7 @@ SUBJECTS: tuple[Subject | Group | Course, ...] = (
     *starting.SUBJECTS,
     *peers.SUBJECTS,
     *durable.SUBJECTS,
+    *many_sessions.COURSES,
     *deposits.SUBJECTS,
     *deposits.COURSES,
     *carrying.SUBJECTS,

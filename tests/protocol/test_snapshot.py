@@ -113,7 +113,7 @@ def test_other_bytes_anywhere_give_a_session_or_lost_state(position: int, put: b
 @given(st.integers(0, 2), st.integers(0, 2**32 - 1))
 def test_counts_that_do_not_fit_give_a_session_or_lost_state(which: int, count: int) -> None:
     fields = bytearray(SNAPSHOT[:-CHECK_BYTES])
-    fields[1 + 4 * which : 5 + 4 * which] = count.to_bytes(4)
+    fields[2 + 4 * which : 6 + 4 * which] = count.to_bytes(4)
     restored_or_lost(checked(bytes(fields)))
 
 

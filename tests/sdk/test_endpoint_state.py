@@ -18,7 +18,7 @@ from sealway.sdk.prekeystore import MOST_BUNDLES
 from sealway.sdk.schema import DATABASE
 from sealway.sdk.sessions import Leaving
 from sealway.sdk.upkeep import HANDLED_KEPT
-from tests.system.world import World, counters, ready, until
+from tests.system.world import World, counters, forget_sessions, ready, until
 
 
 def count(role: Any, table: str, where: str = "1") -> int:
@@ -137,6 +137,7 @@ async def test_an_idle_session_is_closed_and_its_identifier_rests(world: World) 
         await meter.send(world.ops, "readings", b"y")
         await until(lambda: len(world.got) == 2)
         kid = old.session.kid_in
+        await _until_later(world, lambda: not meter.endpoint.outbox, 10)
         for side in (meter, ops):
             assert len(side.endpoint.sessions.all()) == 2
         world.clock.turn(8 * 86_400)
@@ -151,11 +152,11 @@ async def test_an_idle_session_is_closed_and_its_identifier_rests(world: World) 
         await until(lambda: count(meter, "sessions", "state IS NULL") == 0)
 
 
-async def _until_later(world: World, condition: Callable[[], bool]) -> None:
+async def _until_later(world: World, condition: Callable[[], bool], seconds: int = 6 * 3_600) -> None:
     for _ in range(32):
         if condition():
             return
-        world.clock.turn(6 * 3_600)
+        world.clock.turn(seconds)
         await asyncio.sleep(0.05)
     assert condition()
 
@@ -164,13 +165,14 @@ async def test_an_idle_session_that_owes_something_moves_it_first(world: World) 
     async with world.device() as meter, world.application() as ops, world.watching(ops):
         await talk(world, meter, ops)
         old = meter.endpoint.sessions.all()[0]
-        ops.endpoint.sessions._by_kid.clear()
+        forget_sessions(ops)
         await meter.send(world.ops, "readings", b"owed")
         await until(lambda: counters(ops)["refused_unknown_kid"] >= 1)
         new = await meter.endpoint.links.instead_of(old)
         await meter.send(world.ops, "readings", b"in the new one")
         await until(lambda: b"in the new one" in world.got)
         assert b"owed" not in world.got
+        await _until_later(world, lambda: new.session.start is None, 10)
         world.clock.turn(8 * 86_400)
         await _until_later(world, lambda: b"owed" in world.got)  # what came just then makes it a week more
         assert old.leaving is Leaving.DONE and new.leaving is Leaving.NO

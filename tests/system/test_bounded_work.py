@@ -39,7 +39,7 @@ from sealway.wire.message import CODE_POST, FirstIdentity, Message
 from tests.protocol.session_pair import ends
 from tests.protocol.test_session_spec import BOUNDS
 from tests.sdk.test_endpoint_state import count
-from tests.system.world import World, counters, ready, until
+from tests.system.world import World, counters, forget_sessions, ready, until
 
 FREE = 64
 """Chain steps that any envelope may cost (spec/session.md)."""
@@ -186,7 +186,7 @@ async def scene(path: Path, **policy: Any) -> AsyncIterator[Scene]:
             world.clock.turn(2)
             await until(lambda device=device: not len(device.endpoint.outbox))  # type: ignore[misc]
         mallory.endpoint.mover.look = _nothing  # type: ignore[method-assign]
-        mallory.endpoint.engine.seal_due_receipts = lambda now_ms: None  # type: ignore[method-assign]
+        mallory.endpoint.engine.seal_if_due = lambda held, now_ms: None  # type: ignore[method-assign]
         yield Scene(world, ops, meter, Attacker(world, mallory), told)
 
 
@@ -497,7 +497,7 @@ async def test_failed_opens(tmp_path: Path, work: Work) -> None:
 async def test_window(tmp_path: Path, work: Work) -> None:
     """A peer that acknowledges nothing does not make this end walk away from it: it stops."""
     async with scene(tmp_path, walk=40) as at:
-        at.mallory.device.endpoint.sessions._by_kid.clear()  # it opens nothing any more
+        forget_sessions(at.mallory.device)  # it opens nothing any more
         held = at.ops.endpoint.sessions.by_hash(at.victim.hash)
         assert held is not None
         with contextlib.suppress(LocalMisuse):
@@ -607,7 +607,7 @@ async def test_t_missing(tmp_path: Path, work: Work) -> None:
 
 async def test_unacknowledged_after(tmp_path: Path, work: Work) -> None:
     async with scene(tmp_path) as at:
-        at.mallory.device.endpoint.sessions._by_kid.clear()
+        forget_sessions(at.mallory.device)
         for n in range(5):
             await at.tell(b"%d" % n)
         for _ in range(12):

@@ -171,7 +171,7 @@ async def test_a_session_that_was_stopped_and_not_left(fast: World, forked: bool
         (held,) = meter.endpoint.sessions.all()
         meter.endpoint.mover.look = _nothing  # type: ignore[method-assign]
         held.session.stopped, held.session.peer_forked = "for the test", forked
-        meter.endpoint.journal.touch(held.session, held.slot)
+        meter.endpoint.sessions.touch(held)
     found = look(fast.path / "meter")
     assert found.needs_repair and found.counted()[Condition.FORKED if forked else Condition.STOPPED] == 1
     plan = mend(fast.path / "meter")

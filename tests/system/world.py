@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from sealway.crypto.suites import SUITE_1, Suite
@@ -21,6 +22,7 @@ from sealway.errors import StateLost
 from sealway.protocol.sentlog import Uptime
 from sealway.sdk import Application, Device, Member, Received
 from sealway.sdk.role import Role
+from sealway.sdk.sessions import Held
 from sealway.transports.memory import MemoryHub, Tamper
 from sealway.wire.message import Message
 from tests.system.domain import Domain
@@ -80,6 +82,23 @@ async def kill(role: Role) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
     endpoint.store.close()
     endpoint._lock.release()
+
+
+def forget_sessions(role: Role) -> None:
+    """Let an end open and seal nothing in the present sessions, as if its state were older."""
+    sessions, engine = role.endpoint.sessions, role.endpoint.engine
+    seal_if_due = engine.seal_if_due
+    kids = {held.session.kid_in for held in sessions.all()}
+
+    def by_kid(kid: bytes) -> Held | None:
+        return None if kid in kids else sessions.by_kid(kid)
+
+    def seal(held: Held, now_ms: int) -> None:
+        if held.session.kid_in not in kids:
+            seal_if_due(held, now_ms)
+
+    engine.seal_if_due = seal  # type: ignore[method-assign]
+    role.endpoint.intake._sessions = SimpleNamespace(by_kid=by_kid)  # type: ignore[assignment]
 
 
 def counters(role: Role) -> Counter[str]:

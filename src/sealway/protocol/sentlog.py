@@ -7,7 +7,7 @@ boot's identity beside it: a killed process is not a reboot.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from sealway.protocol.ranges import RangeSet
@@ -29,16 +29,33 @@ class SentRecord(NamedTuple):
 
 
 class SentLog:
-    """Records by number. Unacknowledged ones are kept, and of the others the newest ``keep``."""
+    """Records by number. Unacknowledged ones are kept, and of the others the newest ``keep``.
 
-    __slots__ = ("_records",)
+    Args:
+        records: what is remembered.
+        stored: returns what is remembered besides; asked when it is first needed, which sealing and opening mostly
+            do not.
+    """
 
-    def __init__(self, records: Iterable[tuple[int, SentRecord]] = ()) -> None:
-        self._records: dict[int, SentRecord] = dict(sorted(records))
+    __slots__ = ("_known", "_stored")
+
+    def __init__(
+        self, records: Iterable[tuple[int, SentRecord]] = (),
+        *, stored: Callable[[], Iterable[tuple[int, SentRecord]]] | None = None,
+    ) -> None:  # fmt: skip
+        self._known: dict[int, SentRecord] = dict(sorted(records))
+        self._stored = stored
+
+    @property
+    def _records(self) -> dict[int, SentRecord]:
+        if self._stored is not None:
+            self._known = dict(sorted((dict(self._stored()) | self._known).items()))
+            self._stored = None
+        return self._known
 
     def add(self, number: int, record: SentRecord) -> None:
         """Remember a message just sealed; numbers come in rising order."""
-        self._records[number] = record
+        self._known[number] = record
 
     def find(self, number: int) -> SentRecord | None:
         """Return the record of ``number``, or None if it was never sealed or is no longer remembered."""
@@ -49,21 +66,22 @@ class SentLog:
         record = self._records.get(number)
         return record.tag if record is not None else None
 
-    @property
-    def newest_ms(self) -> int:
-        """When the newest message was sealed, Unix milliseconds; 0 if none is remembered."""
-        return next((record.sealed_ms for record in reversed(self._records.values())), 0)
+    def sealed_ms(self, number: int) -> int:
+        """Return when ``number`` was sealed, Unix milliseconds; 0 if it is no longer remembered."""
+        record = self._records.get(number)
+        return record.sealed_ms if record is not None else 0
 
     def prune(self, acked: RangeSet, *, below: int) -> list[int]:
         """Forget acknowledged records below ``below``; return their numbers."""
         forgotten: list[int] = []
-        for number in self._records:
+        records = self._records
+        for number in records:
             if number >= below:
                 break
             if number in acked:
                 forgotten.append(number)
         for number in forgotten:
-            del self._records[number]
+            del records[number]
         return forgotten
 
     def older_than(self, sealed_before_ms: int, acked: RangeSet) -> RangeSet:

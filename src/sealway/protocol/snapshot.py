@@ -7,8 +7,9 @@ directory: it is read only by the version that wrote it, or by a later one throu
 is stored decides who can read the past. The log of sent messages is stored beside it, row by row, and handed in again.
 
 Layout, made to be written and read in microseconds (docs/adr/0017): a head with the counts of what follows; all counts
-and message numbers, 4 bytes each; all times and what else may be longer, 8 bytes each; the lengths of all byte strings,
-2 bytes each; these strings; a CRC-32. The order is that in which ``snapshot`` writes and ``_Reading`` reads.
+and message numbers, 2 or 4 bytes each; all times and what else may be longer, 8 bytes each; the lengths of all byte
+strings, 1 or 2 bytes each; these strings; a CRC-32. The order is that in which ``snapshot`` writes and ``restore``
+reads.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ VERSION = 5
 CHECK_BYTES = 4
 """At the end of a snapshot: a CRC-32, against decay. Who can write here has the keys, and needs no changed bits."""
 _LIMIT = 1 << 26
-_HEAD = Struct(">BIII")
+_HEAD = Struct(">BBIII")
+_LAYOUTS = (">{}H{}Q{}B", ">{}I{}Q{}H")
+"""Narrow, while all numbers and lengths allow it; wide."""
 
 # Flags, in the first of the small numbers.
 _INITIATOR, _MY_TURN, _ANNOUNCE, _SILENCE_TOLD, _PEER_FORKED, _MUST_RESEED = 1, 2, 4, 8, 16, 32
@@ -68,9 +71,10 @@ class _Writing:
 
     def encode(self) -> bytes:
         shorts, longs, strings = self.shorts, self.longs, self.strings
-        a, b, c = len(shorts), len(longs), len(strings)
-        fixed = pack(f">{a}I{b}Q{c}H", *shorts, *longs, *map(len, strings))
-        return b"".join((_HEAD.pack(VERSION, a, b, c), fixed, *strings))
+        a, b, c, lengths = len(shorts), len(longs), len(strings), [*map(len, strings)]
+        width = 0 if max(shorts) < 1 << 16 and max(lengths) < 1 << 8 else 1
+        fixed = pack(_LAYOUTS[width].format(a, b, c), *shorts, *longs, *lengths)
+        return b"".join((_HEAD.pack(VERSION, width, a, b, c), fixed, *strings))
 
 
 class _Reading:
@@ -79,14 +83,15 @@ class _Reading:
     __slots__ = ("long", "longs", "short", "shorts", "string", "strings")
 
     def __init__(self, data: bytes) -> None:
-        version, a, b, c = _HEAD.unpack_from(data)
+        version, width, a, b, c = _HEAD.unpack_from(data)
         if version != VERSION:
             raise ValueError(f"a stored session has version {version}; this program reads version {VERSION}")
-        if 4 * a + 8 * b + 2 * c > len(data):
+        size = (2 * a + 8 * b + c) if width == 0 else (4 * a + 8 * b + 2 * c)
+        if size > len(data):
             raise ValueError("a snapshot that is shorter than it says")
-        fixed = unpack_from(f">{a}I{b}Q{c}H", data, _HEAD.size)
+        fixed = unpack_from(_LAYOUTS[width].format(a, b, c), data, _HEAD.size)
         self.shorts, self.longs = iter(fixed[:a]), iter(fixed[a : a + b])
-        self.strings = iter(_cut(data, _HEAD.size + 4 * a + 8 * b + 2 * c, fixed[a + b :]))
+        self.strings = iter(_cut(data, _HEAD.size + size, fixed[a + b :]))
         self.short, self.long, self.string = self.shorts.__next__, self.longs.__next__, self.strings.__next__
 
     def ranges(self) -> RangeSet:

@@ -163,7 +163,7 @@ class Asker:
         if is_stale(received.message) and pending.stale < MOST_STALE:
             pending.stale += 1
         elif received.message.code == CODE_FORBIDDEN and self._grant_for(held, pending, refused=True) is not None:
-            held.shown.clear()
+            held.shown = False
         else:
             return False
         try:
@@ -182,7 +182,8 @@ class Asker:
     def _seal(self, held: Held, pending: Pending) -> None:
         grant = self._grant_for(held, pending, refused=False)
         if grant is not None:
-            held.shown.add(grant)
+            held.shown = True
+            self._endpoint.sessions.shown(held)
             pending.tried.add(grant)
         reference = held.session.reference(pending.max_age_s)
         now_ms = self._endpoint.clock.now_ms()

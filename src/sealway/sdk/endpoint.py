@@ -47,7 +47,7 @@ from sealway.sdk.opening import open_state
 from sealway.sdk.outbox import Key, Outbox
 from sealway.sdk.prekeystore import PrekeyStore
 from sealway.sdk.publisher import Publisher
-from sealway.sdk.sessions import Leaving, Sessions
+from sealway.sdk.sessions import IN_MEMORY, Leaving, Sessions
 from sealway.sdk.upkeep import Upkeep
 from sealway.storage.closing import to_the_end
 from sealway.storage.directory import DirectoryLock
@@ -74,6 +74,8 @@ class Endpoint:
         carrier: its next hop.
         max_silence: declared to peers, who report Silent when nothing came for longer; this end sends a sign of life
         in time.
+        sessions_in_memory: how many sessions are kept in memory while nothing is done with them; the others are on the
+        disk only.
 
     Raises:
         LocalMisuse: another process uses the directory.
@@ -83,7 +85,7 @@ class Endpoint:
     def __init__(
         self, directory: Path, member: Member, carrier: Carrier, *, consents: Sequence[bytes] = (),
         clock: Clock | None = None, random: Random = os.urandom, policy: Policy = DEFAULT_POLICY,
-        max_silence: timedelta | None = None,
+        max_silence: timedelta | None = None, sessions_in_memory: int = IN_MEMORY,
     ) -> None:  # fmt: skip
         self.member = member
         self.carrier = carrier
@@ -93,19 +95,20 @@ class Endpoint:
             opened.callback(self._lock.release)
             self.store, self._vault = open_state(directory, random)
             opened.callback(self.store.close)
-            self._assemble(consents, random, policy, max_silence)
+            self._assemble(consents, random, policy, max_silence, sessions_in_memory)
             self.store.read_now(self._load)
             opened.pop_all()
 
     def _assemble(
-        self, consents: Sequence[bytes], random: Random, policy: Policy, max_silence: timedelta | None
+        self, consents: Sequence[bytes], random: Random, policy: Policy, max_silence: timedelta | None,
+        sessions_in_memory: int,
     ) -> None:  # fmt: skip
         kids, member, carrier, clock = KidPool(), self.member, self.carrier, self.clock
         silence = max(1, int(max_silence.total_seconds())) if max_silence is not None else None
         self.journal = Journal(self.store, self._vault, lambda: clock.uptime().ms)
         self.evidence = Evidence()
         self.outbox = Outbox(policy)
-        self.sessions = Sessions(self.journal, kids, policy)
+        self.sessions = Sessions(self.journal, kids, policy, self.store.ask, in_memory=sessions_in_memory)
         self.directory = Directory(carrier, member.root, self.journal, clock, self.evidence)
         self.inbox = Inbox(self.store)
         self.engine = Engine(
@@ -123,7 +126,7 @@ class Endpoint:
         self.publisher.on_lost = lambda: self.sessions.stop_all("this state is a copy, or was restored")
         self.publisher.on_forgotten = self.sessions.leave_unanswered
         self.intake = Intake(self.sessions, self.links, self.engine, self.journal, self.evidence)
-        self.upkeep = Upkeep(self.sessions, self.prekeys, self.journal, clock, policy, self._happened)
+        self.upkeep = Upkeep(self.sessions, self.prekeys, self.engine, clock, policy)
         self.events = Happenings()
         self.backlog = Backlog(self.store, self._unread)
         self.on_event: Callable[[Event], None] | None = None
@@ -136,7 +139,7 @@ class Endpoint:
     def _load(self, connection: sqlite3.Connection) -> None:
         try:
             self.prekeys.load(connection, self.clock.now_ms() // 1_000)
-            self.sessions.load(connection)
+            self.sessions.load(connection, self.engine.max_silence_s)
             self.directory.load(connection)
             self.engine.load(connection)
             self.publisher.load(connection)
@@ -375,9 +378,6 @@ class Endpoint:
     async def tick(self) -> None:
         """Do what is due by time and needs no hop: receipts, signs of life, events, forgetting."""
         now_ms = self.clock.now_ms()
-        self.engine.seal_due_receipts(now_ms)
-        self.engine.seal_signs_of_life(now_ms)
-        self.engine.look(now_ms)
         self.upkeep.look(now_ms)
         await self.journal.commit()
 

@@ -34,6 +34,10 @@ from sealway.wire.header import Claims
 from sealway.wire.message import CODE_EMPTY, FileKey, FirstIdentity, Message
 
 _SENT = "INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_WAITING = (
+    "SELECT session, number, mailbox, envelope FROM sent JOIN sessions ON hash = session AND state IS NOT NULL"
+    " WHERE envelope IS NOT NULL ORDER BY sent.sealed, session, number"
+)
 _INBOX = (
     "INSERT INTO inbox"
     " (id, peer, via, session, number, received, sent_at, expires, envelope_bytes, message_bytes, event, message)"
@@ -71,7 +75,7 @@ class Engine:
         self._evidence = evidence
         self._deliver = deliver
         self._report = report
-        self._max_silence_s = max_silence_s
+        self.max_silence_s = max_silence_s
         self._listening_since_ms = clock.now_ms()
         self.files = WaitingKeys(journal)
         self._last_row = 0
@@ -80,12 +84,8 @@ class Engine:
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Fill the outbox from what an earlier process left unacknowledged."""
-        for session, number, envelope in connection.execute(
-            "SELECT session, number, envelope FROM sent WHERE envelope IS NOT NULL ORDER BY sealed, session, number"
-        ):
-            held = self.sessions.by_hash(session)
-            if held is not None:
-                self.outbox.add((session, number), held.mailbox, envelope, kept=True)
+        for session, number, mailbox, envelope in connection.execute(_WAITING):
+            self.outbox.add((session, number), mailbox, envelope, kept=True)
         (last,) = connection.execute("SELECT max(id) FROM inbox").fetchone()
         self._last_row = last or 0
 
@@ -129,12 +129,12 @@ class Engine:
         if identity is not None or declared is not None:
             message = message.having(first_identity=identity, max_silence=declared)
         sealed = session.seal(message, now_ms=now_ms, uptime=uptime, random=self._random, claims=claims)
-        held.sealed_ms = now_ms
+        held.sealed_ms, held.sealed_unlooked = now_ms, True
         row = (session.hash, sealed.number, sealed.tag, uptime.boot, uptime.ms, now_ms)
         moved = (identity.session, identity.number) if identity is not None else (None, None)
         kept = self._kept(message, content, sealed.envelope) if sealed.kept else (None, None, None)
         self.journal.note(_SENT, *row, *moved, *kept)
-        self.journal.touch(session, held.slot)
+        self.sessions.touch(held)
         self._offer(held, sealed)
         return identity or FirstIdentity(session.hash, sealed.number), sealed.envelope
 
@@ -147,32 +147,23 @@ class Engine:
 
     def _declared(self, held: Held) -> int | None:
         """What this end says of its silence, until the peer has acknowledged something that said it."""
-        return self._max_silence_s if held.session.send.highest_acked < 0 else None
+        return self.max_silence_s if held.session.send.highest_acked < 0 else None
 
     def _offer(self, held: Held, sealed: Sealed) -> None:
         key = (held.session.hash, sealed.number)
         self.journal.then(lambda: self.outbox.add(key, held.mailbox, sealed.envelope, kept=sealed.kept))
 
-    def seal_due_receipts(self, now_ms: int) -> int | None:
-        """Seal every bare receipt whose time has come; return when the next is due (Unix milliseconds), or None."""
-        following: list[int] = []
-        for held in self.sessions.all():
-            at = held.session.receipt_at()
-            if at is not None and at <= now_ms:
-                self._seal_empty(held)
-            elif at is not None:
-                following.append(at)
-        return min(following, default=None)
+    def seal_if_due(self, held: Held, now_ms: int) -> None:
+        """Seal a bare receipt if its time has come, and a sign of life where this end has been silent for half of what
+        it declared."""
+        at = held.session.receipt_at()
+        if (at is not None and at <= now_ms) or self._is_quiet(held, now_ms):
+            self._seal_empty(held)
 
-    def seal_signs_of_life(self, now_ms: int) -> None:
-        """Seal an empty message wherever this end has been silent for half of what it declared."""
-        if self._max_silence_s is None:
-            return
-        for held in self.sessions.all():
-            session = held.session
-            quiet = now_ms - held.sealed_ms >= self._max_silence_s * 500
-            if quiet and self.sessions.sending_to(session.peer) is held and held.leaving is Leaving.NO:
-                self._seal_empty(held)
+    def _is_quiet(self, held: Held, now_ms: int) -> bool:
+        if self.max_silence_s is None or now_ms - held.sealed_ms < self.max_silence_s * 500:
+            return False
+        return held.leaving is Leaving.NO and self.sessions.sending_to(held.session.peer) is held
 
     def _seal_empty(self, held: Held) -> None:
         with contextlib.suppress(LocalMisuse):  # no number is left in this session
@@ -192,7 +183,7 @@ class Engine:
             self.sessions.leave(held, lost=True)
             raise
         finally:
-            self.journal.touch(session, held.slot)  # what it counts when it refuses is durable too
+            self.sessions.touch(held)  # what it counts when it refuses is durable too
             if session.stopped is not None:
                 self.sessions.leave(held)
             self._drain_events(held)
@@ -292,20 +283,19 @@ class Engine:
                 "UPDATE sent SET envelope = NULL, message = NULL WHERE session = ? AND number = ?", session.hash, number
             )
             session.send.give_up(number, number, tell=True)
-            self.journal.touch(session, origin.slot)
+            self.sessions.touch(origin)
 
     # events ----------------------------------------------------------------------------------------------------
-    def look(self, now_ms: int) -> None:
-        """Report what time has brought: missing numbers, silence."""
-        for held in self.sessions.all():
-            for event in held.session.look(now_ms):
-                if not isinstance(event, Silent) or self._is_silent(held, now_ms):
-                    self._report(event)
+    def look(self, held: Held, now_ms: int) -> None:
+        """Report what time has brought to a session: missing numbers, silence."""
+        for event in held.session.look(now_ms):
+            if not isinstance(event, Silent) or self._is_silent(held, now_ms):
+                self._report(event)
 
     def _is_silent(self, held: Held, now_ms: int) -> bool:
         """The peer may have gone on in another session; and while this end did not listen it could not hear."""
         session = held.session
-        heard = max(h.session.heard_ms for h in self.sessions.all() if h.session.peer == session.peer)
+        heard = max(h.session.heard_ms for h in self.sessions.with_peer(session.peer))
         since = max(heard, self._listening_since_ms)
         if now_ms - since > (session.max_silence_s or 0) * 1_000:
             return True

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sealway.errors import Closed, SealwayError, StateLost
-from sealway.protocol.session import Session
 from sealway.protocol.snapshot import snapshot
+from sealway.sdk.held import Held
 from sealway.sdk.schema import SESSION
 from sealway.storage.store import Store
 from sealway.vault.vault import Ending, Vault
@@ -30,7 +30,7 @@ PERIOD_MESSAGES: Final = 1_000
 Statements = tuple[str, list[tuple[Any, ...]]]
 """One statement, and the parameters of each time that it is executed, in a row."""
 
-_SAVE_SESSION = "UPDATE sessions SET state = ? WHERE hash = ?"
+_SAVE_SESSION = "UPDATE sessions SET state = ?, opening = ?, sealed = ?, resumed = ? WHERE id = ? AND closed IS NULL"
 _COUNT = "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
 
 
@@ -47,7 +47,10 @@ class Journal:
         self._store = store
         self._steady_ms = steady_ms
         self._statements: list[Statements] = []
-        self._dirty: dict[bytes, tuple[Session, int]] = {}
+        self._dirty: dict[int, Held] = {}
+        self._opening = 0
+        self._before: Callable[[Held], None] = lambda _: None
+        self._saved: Callable[[list[Held]], None] = lambda _: None
         self._ended_ms = steady_ms()
         self._messages = 0
         self._touched = 0
@@ -64,14 +67,26 @@ class Journal:
             self._statements.append((sql, []))
         self._statements[-1][1].append(parameters)
 
-    def touch(self, session: Session, slot: int) -> None:
-        """Write the session's snapshot, which has this slot of the vault, with the present group."""
-        self._dirty[session.hash] = session, slot
+    def saves(
+        self, opening: int, before: Callable[[Held], None], after: Callable[[list[Held]], None]
+    ) -> None:  # fmt: skip
+        """Write sessions as of this opening of the directory.
+
+        Args:
+            before: called with each session that is about to be written; may note something.
+            after: called with those that were written and have not changed since.
+        """
+        self._opening, self._before, self._saved = opening, before, after
+
+    def touch(self, held: Held) -> None:
+        """Write the session's snapshot with the present group."""
+        self._dirty[held.row] = held
+        held.dirty = True
         self._touched += 1
 
-    def leave_out(self, session: Session) -> None:
+    def leave_out(self, held: Held) -> None:
         """Write no snapshot of a session any more that is closed with the present group."""
-        self._dirty.pop(session.hash, None)
+        self._dirty.pop(held.row, None)
 
     def count(self, counter: str, by: int = 1) -> None:
         """Add to a durable counter with the present group."""
@@ -135,13 +150,14 @@ class Journal:
         await asyncio.sleep(0)  # let whoever is ready join this group
         self._group = None
         try:
-            statements, after = self._take()
+            statements, after, saved = self._take()
             ending = self._ending()
             settle = ending.settle if ending is not None else None
             deleted = await self._store.write(
                 lambda connection: _run(connection, self.vault, statements, ending), settle
             )
             self.vault.is_dirty |= deleted
+            self._are_saved(saved)
             for callback in after:
                 callback()
         except (SealwayError, sqlite3.Error) as error:
@@ -163,15 +179,27 @@ class Journal:
                 waiting.exception()  # seen: no complaint if nobody waits any more
         self._group = None
 
-    def _take(self) -> tuple[list[Statements], list[Callable[[], None]]]:
+    def _take(self) -> tuple[list[Statements], list[Callable[[], None]], list[Held]]:
+        saved = list(self._dirty.values())
+        for held in saved:
+            self._before(held)
         statements, self._statements = self._statements, []
-        wrap = self.vault.wrap
-        saved = [(wrap(slot, SESSION, snapshot(s)), s.hash) for s, slot in self._dirty.values()]
-        statements.append((_SAVE_SESSION, saved))
+        statements.append((_SAVE_SESSION, [self._saving(held) for held in saved]))
         statements.append((_COUNT, list(self._counts.items())))
         after, self._after = self._after, []
         self._dirty, self._counts = {}, {}
-        return statements, after
+        return statements, after, saved
+
+    def _saving(self, held: Held) -> tuple[Any, ...]:
+        held.saved, held.opening = snapshot(held.session), self._opening
+        state = self.vault.wrap(held.slot, SESSION, held.saved)
+        return state, self._opening, held.sealed_ms, held.resumed_at, held.row
+
+    def _are_saved(self, saved: list[Held]) -> None:
+        clean = [held for held in saved if held.row not in self._dirty]
+        for held in clean:
+            held.dirty = False
+        self._saved(clean)
 
     def _ending(self) -> Ending | None:
         """End the period with this group, if it is time."""

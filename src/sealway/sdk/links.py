@@ -173,17 +173,17 @@ class Links:
         return held is not None
 
     def _refuse_too_many(self, peer: str, most: int) -> None:
-        if sum(held.session.peer == peer for held in self._sessions.all()) >= most:
+        if len(self._sessions.with_peer(peer)) >= most:
             raise RateLimited(f"too many sessions with {peer}")
 
     def _newest_with(self, peer: str) -> bytes:
         """A stopped session is not named: so the peer learns that this end does not use it any more."""
-        known = [h.session for h in self._sessions.all() if h.session.peer == peer and h.session.stopped is None]
+        known = [h.session for h in self._sessions.with_peer(peer) if h.session.stopped is None]
         return max(known, key=lambda s: s.created_ms).hash if known else b""
 
     def _forked_with(self, peer: str) -> bytes | None:
         """So a peer that goes on with a copy of its state learns where nothing it seals is opened any more."""
-        known = [h.session for h in self._sessions.all() if h.session.peer == peer and h.session.peer_forked]
+        known = [h.session for h in self._sessions.with_peer(peer) if h.session.peer_forked]
         return max(known, key=lambda s: s.created_ms).hash if known else None
 
     def _own(self) -> OwnBundle:

@@ -43,12 +43,15 @@ class Mover:
         self._pauses: dict[str, tuple[int, int]] = {}
 
     async def look(self) -> None:
-        """Leave every session that has to be left. What fails is tried again later."""
+        """Leave every session that has to be left, of those that were due. What fails is tried again later."""
         now_ms = self._clock.now_ms()
-        for held in self._sessions.all():
-            if self._has_to_be_left(held, now_ms):
+        for kid in list(self._sessions.to_leave):
+            held = self._sessions.by_kid(kid)
+            if held is not None and self._has_to_be_left(held, now_ms):
                 self._sessions.leave(held)
-            if held.leaving in (Leaving.WANTED, Leaving.LOST) and self._may_try(held.session.peer):
+            if held is None or held.leaving not in (Leaving.WANTED, Leaving.LOST):
+                self._sessions.to_leave.discard(kid)
+            elif self._may_try(held.session.peer):
                 await self._try_to_leave(held)
 
     def _has_to_be_left(self, held: Held, now_ms: int) -> bool:
@@ -64,10 +67,7 @@ class Mover:
     def _patience_ms(self, held: Held) -> int:
         """How long a start may stay unanswered: doubled for each that was given up before."""
         peer = held.session.peer
-        tried = sum(
-            h.session.peer == peer and h.session.start is not None and h.leaving is Leaving.DONE
-            for h in self._sessions.all()
-        )
+        tried = sum(h.session.start is not None and h.leaving is Leaving.DONE for h in self._sessions.with_peer(peer))
         return min(self._policy.anew_after_ms << tried, self._policy.longest_anew_ms)
 
     def _is_unheard(self, held: Held, now_ms: int) -> bool:

@@ -288,7 +288,7 @@ class Role(Membership):
 
     async def _reach(self, to: Name, within: timedelta) -> None:
         """Return once there is a session with ``to``, begun perhaps. Raises as ``Links.with_peer``, if not in time."""
+        self.endpoint.check_alive()
         if self.endpoint.sessions.sending_to(str(to)) is None:
             begin = partial(self.endpoint.links.with_peer, to)
-            self.endpoint.check_alive()
             await in_time(begin, "sealed", to, within.total_seconds(), (TransportFailed, RateLimited))

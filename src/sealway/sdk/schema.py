@@ -182,4 +182,49 @@ SCRIPTS: Final = (
         WHEN typeof(OLD.slot) = 'integer' AND OLD.message IS NOT NULL
         BEGIN INSERT OR IGNORE INTO vault_freed VALUES (OLD.slot); END;
     """,
+    """
+    CREATE TABLE sessions_now (             -- appended to, so that its pages are full
+        id INTEGER PRIMARY KEY,
+        hash BLOB NOT NULL,
+        peer TEXT NOT NULL,
+        kid BLOB NOT NULL,
+        mailbox TEXT NOT NULL,              -- the peer's
+        newest BLOB NOT NULL,               -- the newest session that its start named, or empty
+        x5t BLOB NOT NULL,                  -- SHA-256 of the peer's certificate
+        created INTEGER NOT NULL,
+        slot INTEGER,                       -- of its state
+        state BLOB,                         -- a snapshot; NULL once the session is closed
+        closed INTEGER,
+        resumed INTEGER,                    -- lowest number sealed since an opening that no receipt confirms
+        offered INTEGER,                    -- when a hop first took its start
+        leaving INTEGER NOT NULL DEFAULT 0, -- its messages have to move to another session; see Leaving
+        opening INTEGER NOT NULL DEFAULT 0, -- of the directory, in which the state was written
+        sealed INTEGER NOT NULL DEFAULT 0,  -- when its newest message was
+        reported INTEGER NOT NULL DEFAULT -1, -- highest number that was reported as unacknowledged
+        due INTEGER,                        -- when time has something to do with it, or earlier
+        unanswered INTEGER NOT NULL DEFAULT 0, -- 1: its start is
+        stored INTEGER NOT NULL DEFAULT 0,  -- secrets for what was jumped over
+        shown INTEGER NOT NULL DEFAULT 0    -- 1: a grant was, in it
+    );
+    INSERT INTO sessions_now (
+            hash, peer, kid, mailbox, newest, x5t, created, slot, state, closed, resumed, offered, leaving, due
+        ) SELECT hash, peer, kid, mailbox, newest, x5t, created, slot, state, closed, resumed, offered, leaving, 0
+        FROM sessions ORDER BY created;
+    DROP TABLE sessions;
+    ALTER TABLE sessions_now RENAME TO sessions;
+    CREATE UNIQUE INDEX sessions_hash ON sessions (hash);
+    CREATE INDEX sessions_kid ON sessions (kid);
+    CREATE INDEX sessions_peer ON sessions (peer);
+    CREATE INDEX sessions_due ON sessions (due) WHERE due IS NOT NULL;
+    CREATE INDEX sessions_leaving ON sessions (id) WHERE leaving IN (1, 3);
+    CREATE INDEX sessions_unanswered ON sessions (id) WHERE unanswered;
+    CREATE INDEX sessions_storing ON sessions (id) WHERE stored > 0;
+    CREATE INDEX sessions_closed ON sessions (closed) WHERE state IS NULL;
+    CREATE TRIGGER session_closed AFTER UPDATE OF state ON sessions
+        WHEN NEW.state IS NULL AND OLD.state IS NOT NULL AND typeof(OLD.slot) = 'integer'
+        BEGIN INSERT OR IGNORE INTO vault_freed VALUES (OLD.slot); END;
+    CREATE TRIGGER session_deleted AFTER DELETE ON sessions
+        WHEN OLD.state IS NOT NULL AND typeof(OLD.slot) = 'integer'
+        BEGIN INSERT OR IGNORE INTO vault_freed VALUES (OLD.slot); END;
+    """,
 )

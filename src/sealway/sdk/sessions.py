@@ -6,138 +6,148 @@ Invariant: a session is found by exactly one identifier; there is never a second
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from dataclasses import dataclass, field
-from enum import IntEnum
+from collections.abc import Iterable, Iterator
+from zlib import crc32
 
 from sealway.protocol.allowance import Allowance, SharedAllowance
 from sealway.protocol.peers import KnownSession, prefer
 from sealway.protocol.policy import Policy
-from sealway.protocol.sentlog import SentLog, SentRecord, Uptime
 from sealway.protocol.session import Session
-from sealway.protocol.snapshot import restore
+from sealway.protocol.snapshot import refuse_damaged
+from sealway.sdk.due import after_looking, soonest
+from sealway.sdk.held import Held, Leaving, Thaw
 from sealway.sdk.journal import Journal
 from sealway.sdk.kidpool import KidPool
 from sealway.sdk.schema import SESSION
+from sealway.sdk.sessioncache import IN_MEMORY, SessionCache
+from sealway.sdk.sessionrows import ADD, FORGET_STARTS, SEND_ON, Ask, SessionRows, stored_log
 from sealway.sdk.totals import Totals
 from sealway.sdk.windows import Windows
 from sealway.wire.header import StartHeader
 from sealway.wire.message import FirstIdentity
 
-_ADD = "INSERT INTO sessions (hash, peer, kid, mailbox, newest, x5t, created, slot) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+__all__ = ["IN_MEMORY", "Held", "Leaving", "Sessions", "stored_log"]
 
-
-class Leaving(IntEnum):
-    """Whether a session's unacknowledged messages go on in another one."""
-
-    NO = 0
-    WANTED = 1
-    DONE = 2
-    LOST = 3
-    """As WANTED, and the peer may know numbers from ``resumed_at`` on with other contents: those begin a new
-    identity."""
-
-
-@dataclass(slots=True)
-class Held:
-    """A session and what only the endpoint needs to know of it. Times in Unix milliseconds.
-
-    Args:
-        mailbox: the peer's.
-        newest: the newest session that its start named, or empty.
-        x5t: SHA-256 of the peer's certificate.
-        resumed_at: the lowest number sealed since an opening of the state that no receipt has confirmed yet: if the
-        state
-            was a copy, the peer may know these numbers with other contents. None if there is none.
-        offered_ms: when a hop first took the start, None before.
-        leaving: whether its messages move to another session.
-        shown: digests of the grants that this end has shown in this session.
-        sealed_ms: when the newest message was sealed.
-        reported: the highest number that was reported as unacknowledged.
-        slot: the vault's, of its snapshot.
-    """
-
-    session: Session
-    mailbox: str
-    newest: bytes
-    x5t: bytes
-    resumed_at: int | None = None
-    offered_ms: int | None = None
-    leaving: Leaving = Leaving.NO
-    shown: set[bytes] = field(default_factory=set)
-    sealed_ms: int = 0
-    reported: int = -1
-    slot: int = -1
-
-    @property
-    def owed(self) -> int:
-        """How many of its messages the peer has neither acknowledged nor been told to forget."""
-        send = self.session.send
-        return send.next_number - send.acked.count - send.unkept.count
+_MOST_PEERS = 4_096
+_DUE_AT_ONCE = 256
+_TO_CHECK = "SELECT slot, state, leaving, typeof(mailbox) FROM sessions WHERE state IS NOT NULL"
+_TIMERS = "session_timers"
 
 
 class Sessions:
-    """The sessions in memory, and the notes that keep them in the database."""
+    """The sessions, and the notes that keep them in the database.
 
-    def __init__(self, journal: Journal, kids: KidPool, policy: Policy) -> None:
+    Args:
+        ask: runs a query at once, on what is durable.
+        in_memory: how many sessions are kept in memory while nothing is done with them.
+    """
+
+    def __init__(
+        self, journal: Journal, kids: KidPool, policy: Policy, ask: Ask, *, in_memory: int = IN_MEMORY
+    ) -> None:  # fmt: skip
         self._journal = journal
         self._kids = kids
         self._policy = policy
-        self._held: dict[bytes, Held] = {}
-        self._by_kid: dict[bytes, Held] = {}
-        self._by_start: dict[tuple[bytes, bytes], tuple[bytes, bytes]] = {}
-        self._sending: dict[str, bytes] = {}
-        self._closed_kids: dict[bytes, int] = {}
-        self.windows = Windows(journal)
+        self._rows = SessionRows(ask)
+        self.opening = int.from_bytes(os.urandom(8)) >> 1
+        """Drawn anew for each opening of the directory: what carries it was written by this process."""
         self.shared = SharedAllowance(policy)
-        self.totals = Totals(policy, lambda digest: self._held[digest].session)
+        thaw = Thaw(policy, self.opening, journal.vault.unwrap, self._rows.log)
+        self.cache = SessionCache(self._rows, thaw, self.shared, in_memory)
+        self._starts: dict[tuple[bytes, bytes], bytes] = {}
+        self._sending: dict[str, bytes | None] = {}
+        self._sending_unsaved: dict[str, bytes] = {}
+        self._unoffered: set[bytes] = set()
+        self._next_row = 1
+        self._forgotten_ms = 0
+        self._bundles: set[bytes] | None = None
+        self.to_leave: set[bytes] = set()
+        """Identifiers of sessions whose messages have to move, or perhaps have to."""
+        self.windows = Windows(journal)
+        self.totals = Totals(policy, self._surely)
+        self.by_kid = self.cache.by_kid
+        self.by_hash = self.cache.by_hash
+        kids.look_up(self._rows.has_kid)
+        journal.saves(self.opening, self._before_saving, self._saved)
 
-    def load(self, connection: sqlite3.Connection) -> None:
-        """Read what an earlier process left; every session will reseed before it seals."""
-        rows = connection.execute(
-            "SELECT hash, slot, state, mailbox, newest, x5t, resumed, offered, leaving FROM sessions"
-            " WHERE state IS NOT NULL"
-        )
+    def load(self, connection: sqlite3.Connection, silence_s: int | None) -> None:
+        """Look at what an earlier process left; each session will reseed before it seals. Raises StateLost."""
+        self._heed_other_timers(connection, crc32(repr((self._policy, silence_s)).encode()))
         unwrap = self._journal.vault.unwrap
-        for digest, slot, state, mailbox, newest, x5t, resumed, offered, leaving in rows.fetchall():
-            session = restore(unwrap(slot, SESSION, state), stored_log(connection, digest), self._policy)
-            if resumed is None:
-                resumed = session.send.next_number
-                self._journal.note("UPDATE sessions SET resumed = ? WHERE hash = ?", resumed, digest)
-            held = Held(session, mailbox, newest, x5t, resumed, offered, Leaving(leaving), slot=slot)
-            held.sealed_ms = session.log.newest_ms
-            self._index(held)
-        for kid, closed in connection.execute("SELECT kid, closed FROM sessions WHERE state IS NULL"):
-            self._kids.take(kid)
-            self._closed_kids[kid] = closed
-        for peer, sending in connection.execute("SELECT name, sending FROM peers WHERE sending IS NOT NULL"):
-            self._sending[peer] = sending
-        for x5t, ephemeral, digest, bundle in connection.execute("SELECT x5t, ephemeral, session, bundle FROM starts"):
-            self._by_start[x5t, ephemeral] = digest, bundle
+        for slot, state, leaving, kind in connection.execute(_TO_CHECK):
+            refuse_damaged(unwrap(slot, SESSION, state))
+            if Leaving(leaving) is None or kind != "text":
+                raise ValueError("a stored session does not say whose it is")
+        self.to_leave.update(self._rows.to_leave())
+        self._unoffered.update(self._rows.unoffered())
+        (last,) = connection.execute("SELECT max(id) FROM sessions").fetchone()
+        self._next_row = (last or 0) + 1
+        self._kids.load(self._rows.kid_lengths())
+        for digest, peer, stored in self._rows.storing():
+            self.totals.count(peer, digest, stored)
+        self._give_up_excess()
         self.windows.load(connection)
 
-    # finding ---------------------------------------------------------------------------------------------------
-    def by_kid(self, kid: bytes) -> Held | None:
-        """Return the session that an envelope without a start header names."""
-        return self._by_kid.get(kid)
+    def _heed_other_timers(self, connection: sqlite3.Connection, timers: int) -> None:
+        """Times that were worked out under another policy, or another promise to be heard, do not hold."""
+        before = connection.execute("SELECT value FROM marks WHERE name = ?", (_TIMERS,)).fetchone()
+        if before is None or before[0] != timers:
+            self._journal.note("INSERT OR REPLACE INTO marks VALUES (?, ?)", _TIMERS, timers)
+            self._journal.note("UPDATE sessions SET due = 0 WHERE state IS NOT NULL")
 
+    # finding ---------------------------------------------------------------------------------------------------
     def started_by(self, header: StartHeader) -> tuple[bool, Held | None]:
         """Return (seen before, the session if it is still held) for a start."""
-        known = self._by_start.get((header.x5t, header.ephemeral))
-        return known is not None, self._held.get(known[0]) if known is not None else None
+        digest = self._starts.get((header.x5t, header.ephemeral)) or self._rows.started(header.x5t, header.ephemeral)
+        return digest is not None, self.by_hash(digest) if digest is not None else None
 
-    def by_hash(self, digest: bytes) -> Held | None:
-        """Return a session that is held."""
-        return self._held.get(digest)
+    def _surely(self, digest: bytes) -> Held:
+        held = self.by_hash(digest)
+        if held is None:
+            raise LookupError("a session that is not held")
+        return held
 
     def sending_to(self, peer: str) -> Held | None:
         """Return the session to send on to this peer, or None if one must be begun."""
-        held = self._held.get(self._sending.get(peer, b""))
+        digest = self._sending_unsaved.get(peer) or self._sending.get(peer)
+        if digest is None:
+            digest = self._rows.sending_to(peer)
+            if len(self._sending) >= _MOST_PEERS:
+                self._sending.clear()
+            self._sending[peer] = digest
+        held = self.by_hash(digest) if digest is not None else None
         return held if held is not None and held.session.stopped is None else None
 
+    def with_peer(self, peer: str) -> list[Held]:
+        """Return the sessions held with a peer, the oldest first."""
+        new = (held.session.kid_in for held in self.cache.unsaved() if held.session.peer == peer)
+        return list(self._each((*self._rows.of_peer(peer), *new)))
+
     def all(self) -> list[Held]:
-        """Return every session held."""
-        return list(self._held.values())
+        """Return every session held, the oldest first. All of them are in memory then: for few, and for tests."""
+        return list(self.one_by_one())
+
+    def one_by_one(self) -> Iterator[Held]:
+        """Give every session held, the oldest first."""
+        return self._each((*self._rows.kids(), *self._unsaved_kids()))
+
+    def due(self, now_ms: int) -> Iterator[Held]:
+        """Give the sessions that time has something to do with; ``settle`` each of them."""
+        early = [h.session.kid_in for h in self.cache.unsaved() if h.due_ms is not None and h.due_ms <= now_ms]
+        for held in self._each((*self._rows.due(now_ms, _DUE_AT_ONCE), *early)):
+            if held.due_ms is not None and held.due_ms <= now_ms:
+                yield held
+
+    def _unsaved_kids(self) -> list[bytes]:
+        return [held.session.kid_in for held in self.cache.unsaved()]
+
+    def _each(self, kids: Iterable[bytes]) -> Iterator[Held]:
+        for kid in dict.fromkeys(kids):
+            held = self.by_kid(kid)
+            if held is not None:
+                yield held
 
     def for_strangers(self) -> Allowance:
         """Return what pays for a start until it has opened."""
@@ -147,27 +157,71 @@ class Sessions:
     def add(self, held: Held) -> None:
         """Take in a new session, with the present group."""
         session = held.session
-        self._index(held)
+        held.row, self._next_row = self._next_row, self._next_row + 1
         held.slot = self._journal.vault.allocate()
+        held.due_ms = session.created_ms + self._policy.held_for_ms + 1
+        held.unanswered = session.start is not None
+        if held.unanswered:
+            self._unoffered.add(session.hash)
+        self.cache.own(held)
+        self._kids.take(session.kid_in)
+        self._journal.then(lambda: self._kids.stored(session.kid_in))
         row = (session.hash, session.peer, session.kid_in, held.mailbox, held.newest, held.x5t, session.created_ms)
-        self._journal.note(_ADD, *row, held.slot)
-        self._journal.touch(session, held.slot)
+        self._journal.note(ADD, *row, held.row, held.slot, held.due_ms, held.unanswered)
+        self.keep_within(held)
+        self.touch(held)
+
+    def touch(self, held: Held) -> None:
+        """Write a session with the present group; to be called whenever something about it has changed."""
+        self._journal.touch(held)
+        self.cache.keep(held)
+
+    def _before_saving(self, held: Held) -> None:
+        """Note what its row says besides its state, if it is something else now."""
+        if held.unanswered and held.session.start is None:
+            held.unanswered = False
+            self._journal.note("UPDATE sessions SET unanswered = 0 WHERE id = ?", held.row)
+        due = soonest(held, self._policy)
+        if due is not None and (held.due_ms is None or due < held.due_ms):
+            self._set_due(held, due)
+
+    def _set_due(self, held: Held, due_ms: int | None) -> None:
+        held.due_ms = due_ms
+        self._journal.note("UPDATE sessions SET due = ? WHERE id = ?", due_ms, held.row)
+
+    def settle(self, held: Held, now_ms: int, silence_s: int | None) -> None:
+        """Note when a session has to be looked at again, that was looked at just now, and what looking has changed."""
+        held.sealed_unlooked = False
+        in_use = self.sending_to(held.session.peer) is held
+        self._set_due(held, after_looking(held, self._policy, now_ms, in_use=in_use, silence_s=silence_s))
+        self.touch(held)
+
+    def _saved(self, saved: list[Held]) -> None:
+        """What was dirty may make room now."""
+        for held in saved:
+            self.cache.keep(held)
 
     def record_start(self, header: StartHeader, session: Session, bundle: bytes) -> None:
         """Remember an accepted start, so that it is never accepted again."""
-        self._by_start[header.x5t, header.ephemeral] = session.hash, bundle
-        row = (header.x5t, header.ephemeral, session.hash, bundle, header.one_time)
-        self._journal.note("INSERT INTO starts VALUES (?, ?, ?, ?, ?)", *row)
+        start = header.x5t, header.ephemeral
+        self._starts[start] = session.hash
+        self._journal.note("INSERT INTO starts VALUES (?, ?, ?, ?, ?)", *start, session.hash, bundle, header.one_time)
+        self._journal.then(lambda: self._starts.__delitem__(start))
 
     def send_on(self, held: Held) -> None:
         """Send on this session from now on."""
-        session = held.session
-        self._sending[session.peer] = session.hash
-        self._journal.note(
-            "INSERT INTO peers (name, sending) VALUES (?, ?)"
-            " ON CONFLICT (name) DO UPDATE SET sending = excluded.sending",
-            session.peer, session.hash,
-        )  # fmt: skip
+        session, before = held.session, self.sending_to(held.session.peer)
+        if before is not None and before is not held:
+            self._set_due(before, 0)  # it may be closed some time
+            self.touch(before)
+        self._sending.pop(session.peer, None)
+        self._sending_unsaved[session.peer] = session.hash
+        self._journal.note(SEND_ON, session.peer, session.hash)
+        self._journal.then(lambda: self._sending_is_saved(session.peer, session.hash))
+
+    def _sending_is_saved(self, peer: str, digest: bytes) -> None:
+        if self._sending_unsaved.get(peer) == digest:
+            del self._sending_unsaved[peer]
 
     def choose(self, accepted: Held, forked: bytes | None) -> None:
         """Decide, after a start of the peer was accepted, which session to send on.
@@ -177,16 +231,25 @@ class Sessions:
         """
         current = self.sending_to(accepted.session.peer)
         digest = prefer(_known(current) if current is not None else None, _known(accepted))
-        self.send_on(self._held[digest])
+        self.send_on(self._surely(digest))
         if current is not None and digest == accepted.session.hash and _unknown_to_peer(current, accepted):
             self.leave(current, lost=forked == current.session.hash)
 
     def keep_within(self, held: Held) -> None:
         """Give up stored secrets, of the peer that has most, if a session now stores too many for all of them."""
         self.shared.was_asked = False
-        for session in self.totals.note(held.session):
+        if self.totals.note(held):
+            self._note_stored(held)
+        self._give_up_excess()
+
+    def _give_up_excess(self) -> None:
+        for held in self.totals.give_up():
             self._journal.count("given_up_in_all")
-            self._journal.touch(session, self._held[session.hash].slot)
+            self._note_stored(held)
+            self.touch(held)
+
+    def _note_stored(self, held: Held) -> None:
+        self._journal.note("UPDATE sessions SET stored = ? WHERE id = ?", self.totals.of(held), held.row)
 
     def leave(self, held: Held, *, lost: bool = False) -> None:
         """Let a session's unacknowledged messages go on in another one.
@@ -196,14 +259,17 @@ class Sessions:
         """
         if held.leaving is Leaving.NO:
             self._mark(held, Leaving.LOST if lost else Leaving.WANTED)
+            self.to_leave.add(held.session.kid_in)
 
     def left(self, held: Held) -> None:
         """Note that they have."""
+        self.to_leave.discard(held.session.kid_in)
         self._mark(held, Leaving.DONE)
 
     def _mark(self, held: Held, leaving: Leaving) -> None:
         held.leaving = leaving
-        self._journal.note("UPDATE sessions SET leaving = ? WHERE hash = ?", int(leaving), held.session.hash)
+        self._journal.note("UPDATE sessions SET leaving = ? WHERE id = ?", int(leaving), held.row)
+        self.touch(held)
 
     def stands_for(self, held: Held, x5t: bytes) -> None:
         """Note under which certificate the peer was proven last: it may have been renewed."""
@@ -215,46 +281,64 @@ class Sessions:
         """Note that the peer follows this state, and no copy of it: it acknowledged what was sealed since the
         opening."""
         held.resumed_at = None
-        self._journal.note("UPDATE sessions SET resumed = NULL WHERE hash = ?", held.session.hash)
+        self.touch(held)
+
+    def shown(self, held: Held) -> None:
+        """Note that a grant was shown in a session."""
+        self._journal.note("UPDATE sessions SET shown = 1 WHERE id = ?", held.row)
+        self.touch(held)
+
+    def reported(self, held: Held, number: int) -> None:
+        """Note up to which number was reported that nothing is acknowledged."""
+        held.reported = number
+        self._journal.note("UPDATE sessions SET reported = ? WHERE id = ?", number, held.row)
 
     def offered(self, digest: bytes, now_ms: int) -> None:
         """Note that a hop took a message of this session, if its start is unanswered and this is the first time."""
-        held = self._held.get(digest)
+        if digest not in self._unoffered:
+            return
+        self._unoffered.discard(digest)
+        held = self.by_hash(digest)
         if held is not None and held.session.start is not None and held.offered_ms is None:
             held.offered_ms = now_ms
-            self._journal.note("UPDATE sessions SET offered = ? WHERE hash = ?", now_ms, digest)
+            self._journal.note("UPDATE sessions SET offered = ? WHERE id = ?", now_ms, held.row)
+            self.touch(held)
 
     def leave_unanswered(self) -> None:
         """Try every unanswered start anew: who keeps the directory has lost the bundle that it names."""
-        for held in self._held.values():
+        for held in self._each((*self._rows.unanswered(), *self._unsaved_kids())):
             if held.session.start is not None:
                 self.leave(held)
 
     def stop_all(self, reason: str) -> None:
         """Use none of these sessions any more: this state is not the one that their peers know."""
-        for held in self._held.values():
+        for held in self.one_by_one():
             held.session.stopped = held.session.stopped or reason
-            self._journal.touch(held.session, held.slot)
+            self.touch(held)
             self.leave(held, lost=True)
 
     def close(self, held: Held, now_ms: int) -> None:
         """Forget the keys of a session that has been idle for ``held_for``; remember which numbers it opened."""
         session = held.session
-        del self._held[session.hash]
-        self._by_kid.pop(session.kid_in, None)
-        self.totals.forget(session)
-        self._journal.leave_out(session)
-        self._closed_kids[session.kid_in] = now_ms
+        kid = session.kid_in
+        self.cache.close(held)
+        self._journal.then(lambda: self.cache.closed(kid))
+        self.to_leave.discard(kid)
+        self._unoffered.discard(session.hash)
+        self.totals.forget(held)
         self.windows.keep(session, now_ms)
-        self._journal.note("UPDATE sessions SET state = NULL, closed = ? WHERE hash = ?", now_ms, session.hash)
+        self._journal.leave_out(held)
+        self._journal.note("UPDATE sessions SET state = NULL, closed = ?, due = NULL WHERE id = ?", now_ms, held.row)
         self._journal.note("DELETE FROM sent WHERE session = ?", session.hash)
+        self._bundles = None
 
     def forget(self, before_ms: int) -> None:
         """Forget what was closed before a time: the identifiers become free, the windows of opened numbers go."""
-        for kid in [kid for kid, closed in self._closed_kids.items() if closed < before_ms]:
-            del self._closed_kids[kid]
-            self._kids.release(kid)
-        self._journal.note("DELETE FROM sessions WHERE state IS NULL AND closed < ?", before_ms)
+        if before_ms > self._forgotten_ms:
+            for kid in self._rows.closed_between(self._forgotten_ms, before_ms):
+                self._kids.release(kid)
+            self._journal.note("DELETE FROM sessions WHERE state IS NULL AND closed < ?", before_ms)
+            self._forgotten_ms = before_ms
         self.windows.forget(before_ms)
 
     def forget_allowances(self, now_ms: int) -> None:
@@ -264,10 +348,9 @@ class Sessions:
     def forget_starts(self, bundles: set[bytes]) -> None:
         """Forget closed sessions' starts to other bundles than these: without private halves none can be accepted
         again."""
-        for start, (digest, bundle) in list(self._by_start.items()):
-            if bundle not in bundles and digest not in self._held:
-                del self._by_start[start]
-                self._journal.note("DELETE FROM starts WHERE x5t = ? AND ephemeral = ?", *start)
+        if bundles != self._bundles:  # or a session was closed
+            self._bundles = set(bundles)
+            self._journal.note(FORGET_STARTS.format(", ".join("?" * len(bundles))), *bundles)
 
     def seen_before(self, peer: str, identity: FirstIdentity, here: FirstIdentity, now_ms: int) -> bool:
         """Say whether a message was opened before under its first identity or another; remember it if not.
@@ -280,20 +363,12 @@ class Sessions:
             return True
         if identity == here:
             return False
-        original = self._held.get(identity.session)
+        original = self.by_hash(identity.session)
         known = original.session if original is not None and original.session.peer == peer else None
         if known is not None and known.receive.was_opened(identity.number):
             return True
         self.windows.add(peer, identity, now_ms)
         return False
-
-    def _index(self, held: Held) -> None:
-        session = held.session
-        session.allowance.shared, session.allowance.payer = self.shared, session.peer
-        self._held[session.hash] = held
-        self._by_kid[session.kid_in] = held
-        self.keep_within(held)
-        self._kids.take(session.kid_in)
 
 
 def _unknown_to_peer(current: Held, accepted: Held) -> bool:
@@ -304,9 +379,3 @@ def _unknown_to_peer(current: Held, accepted: Held) -> bool:
 
 def _known(held: Held) -> KnownSession:
     return KnownSession(held.session.hash, held.newest, held.session.start is not None)
-
-
-def stored_log(connection: sqlite3.Connection, digest: bytes) -> SentLog:
-    """Return what is stored of the messages that were sealed in a session."""
-    rows = connection.execute("SELECT number, tag, boot, uptime, sealed FROM sent WHERE session = ?", (digest,))
-    return SentLog((n, SentRecord(tag, Uptime(boot, uptime), sealed)) for n, tag, boot, uptime, sealed in rows)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sealway.protocol.policy import Policy
-from sealway.protocol.session import Session
+from sealway.sdk.held import Held
 
 
 class Totals:
@@ -20,37 +20,48 @@ class Totals:
         find: returns the session of this hash; all that are counted here are held.
     """
 
-    def __init__(self, policy: Policy, find: Callable[[bytes], Session]) -> None:
+    def __init__(self, policy: Policy, find: Callable[[bytes], Held]) -> None:
         self._policy = policy
         self._find = find
         self._peers: dict[str, dict[bytes, int]] = {}
         self.stored = 0
         """Secrets and roots, in all sessions."""
 
-    def note(self, session: Session) -> list[Session]:
-        """Count what a session stores now; return the sessions, if any, that had to give something up."""
-        self._count(session.peer, session.hash, session.receive.stored)
-        changed: dict[bytes, Session] = {}
+    def note(self, held: Held) -> bool:
+        """Count what a session stores now, and say whether that is another number than before."""
+        return self.count(held.session.peer, held.session.hash, held.session.receive.stored)
+
+    def give_up(self) -> list[Held]:
+        """Return the sessions, if any, that had to give something up for there not to be too much in all."""
+        changed: dict[bytes, Held] = {}
         while self.stored > self._policy.skipped_in_all:
             fullest = self._fullest()
-            fullest.receive.keep_at_most(fullest.receive.stored // 4, self._policy)
-            self._count(fullest.peer, fullest.hash, fullest.receive.stored)
-            changed[fullest.hash] = fullest
+            receive = fullest.session.receive
+            receive.keep_at_most(receive.stored // 4, self._policy)
+            self.note(fullest)
+            changed[fullest.session.hash] = fullest
         return list(changed.values())
 
-    def forget(self, session: Session) -> None:
-        """Note that a session was closed."""
-        self._count(session.peer, session.hash, 0)
+    def of(self, held: Held) -> int:
+        """Return what was counted of a session."""
+        return self._peers.get(held.session.peer, {}).get(held.session.hash, 0)
 
-    def _count(self, peer: str, digest: bytes, stored: int) -> None:
+    def forget(self, held: Held) -> None:
+        """Note that a session was closed."""
+        self.count(held.session.peer, held.session.hash, 0)
+
+    def count(self, peer: str, digest: bytes, stored: int) -> bool:
+        """Count so many for a session, and say whether that is another number than before."""
         sessions = self._peers.setdefault(peer, {})
-        self.stored += stored - sessions.pop(digest, 0)
+        before = sessions.pop(digest, 0)
+        self.stored += stored - before
         if stored:
             sessions[digest] = stored
         elif not sessions:
             del self._peers[peer]
+        return stored != before
 
-    def _fullest(self) -> Session:
+    def _fullest(self) -> Held:
         peer = max(self._peers, key=lambda name: sum(self._peers[name].values()))
         digest = max(self._peers[peer], key=lambda key: self._peers[peer][key])
         return self._find(digest)

@@ -4,12 +4,10 @@ long."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from sealway.protocol.events import Event, Unacknowledged
+from sealway.protocol.events import Unacknowledged
 from sealway.protocol.policy import MINUTE_MS, Policy
 from sealway.sdk.clock import Clock
-from sealway.sdk.journal import Journal
+from sealway.sdk.engine import Engine
 from sealway.sdk.prekeystore import PrekeyStore
 from sealway.sdk.sessions import Held, Leaving, Sessions
 from sealway.sdk.waitingkeys import FILE_KEYS_KEPT_MS
@@ -20,48 +18,53 @@ HANDLED_KEPT = 100_000
 
 
 class Upkeep:
-    """What is done once a minute, or more often if reports are wanted sooner."""
+    """What is done once a minute, and what is done with a session that is due."""
 
     def __init__(
-        self, sessions: Sessions, prekeys: PrekeyStore, journal: Journal, clock: Clock, policy: Policy,
-        report: Callable[[Event], None],
+        self, sessions: Sessions, prekeys: PrekeyStore, engine: Engine, clock: Clock, policy: Policy
     ) -> None:  # fmt: skip
         self._sessions = sessions
         self._prekeys = prekeys
-        self._journal = journal
+        self._engine = engine
         self._clock = clock
         self._policy = policy
-        self._report = report
         self._last_ms: int | None = None
-        self._every_ms = min(EVERY_MS, policy.unacknowledged_after_ms)
 
     def look(self, now_ms: int) -> None:
-        """Do it, if it is time; noted with the present group."""
+        """Do what is due; noted with the present group."""
+        for held in self._sessions.due(now_ms):
+            self._look_after(held, now_ms)
         steady_ms = self._clock.uptime().ms
-        if self._last_ms is not None and steady_ms - self._last_ms < self._every_ms:
+        if self._last_ms is not None and steady_ms - self._last_ms < EVERY_MS:
             return
         self._last_ms = steady_ms
-        self._report_unacknowledged(now_ms)
-        self._close_idle(now_ms)
         self._forget(now_ms)
 
-    def _report_unacknowledged(self, now_ms: int) -> None:
-        """Each number once; later ones only after them, since they are sealed in order."""
-        for held in self._sessions.all():
-            late = held.session.unacknowledged(now_ms) if held.leaving is not Leaving.DONE else ()
-            fresh = tuple((max(first, held.reported + 1), last) for first, last in late if last > held.reported)
-            if fresh:
-                held.reported = fresh[-1][1]
-                self._report(Unacknowledged(held.session.peer, held.session.hash, fresh))
+    def _look_after(self, held: Held, now_ms: int) -> None:
+        self._engine.seal_if_due(held, now_ms)
+        self._engine.look(held, now_ms)
+        self._report_unacknowledged(held, now_ms)
+        self._sessions.to_leave.add(held.session.kid_in)  # perhaps: the mover decides
+        if not self._close_if_idle(held, now_ms):
+            self._sessions.settle(held, now_ms, self._engine.max_silence_s)
 
-    def _close_idle(self, now_ms: int) -> None:
-        for held in self._sessions.all():
-            if not self._is_idle(held, now_ms):
-                continue
-            if held.owed and held.leaving is not Leaving.DONE:
-                self._sessions.leave(held)  # closed once what it owes has moved
-            else:
-                self._sessions.close(held, now_ms)
+    def _report_unacknowledged(self, held: Held, now_ms: int) -> None:
+        """Each number once; later ones only after them, since they are sealed in order."""
+        late = held.session.unacknowledged(now_ms) if held.leaving is not Leaving.DONE else ()
+        fresh = tuple((max(first, held.reported + 1), last) for first, last in late if last > held.reported)
+        if fresh:
+            self._sessions.reported(held, fresh[-1][1])
+            self._engine.tell(Unacknowledged(held.session.peer, held.session.hash, fresh))
+
+    def _close_if_idle(self, held: Held, now_ms: int) -> bool:
+        """Close a session that is not in use any more, and say whether it was."""
+        if not self._is_idle(held, now_ms):
+            return False
+        if held.owed and held.leaving is not Leaving.DONE:
+            self._sessions.leave(held)  # closed once what it owes has moved
+            return False
+        self._sessions.close(held, now_ms)
+        return True
 
     def _is_idle(self, held: Held, now_ms: int) -> bool:
         session = held.session
@@ -70,7 +73,7 @@ class Upkeep:
         return not in_use and now_ms - last > self._policy.held_for_ms
 
     def _forget(self, now_ms: int) -> None:
-        before_ms, note = now_ms - self._policy.held_for_ms, self._journal.note
+        before_ms, note = now_ms - self._policy.held_for_ms, self._engine.journal.note
         self._sessions.forget(before_ms)
         self._sessions.forget_allowances(now_ms)
         self._sessions.forget_starts(self._prekeys.forget_old(now_ms // 1_000))

@@ -79,6 +79,8 @@ class Store:
         prepare: Work[object] = lambda _: None,
     ) -> None:  # fmt: skip
         self._owner = owner
+        self._path = path
+        self._asking: sqlite3.Connection | None = None
         self._writing, self._reading = _connected(path, scripts, owner, prepare)
         self._writing.execute(f"PRAGMA cache_size = {-cache_kib:d}")  # negative: KiB, not pages
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -123,6 +125,18 @@ class Store:
         except sqlite3.Error as error:
             raise StateLost(f"cannot read the {self._owner}'s database: {error}", hint=_DAMAGED) from None
 
+    def ask(self, query: str, *parameters: Any) -> list[Any]:
+        """Run a short query on the last committed state, in the calling thread: the one that opened the store, and no
+        other. Raises StateLost if it cannot be read."""
+        if self._closing:
+            raise StateLost(f"the {self._owner} is stopping")
+        try:
+            if self._asking is None:
+                self._asking = connect(self._path)
+            return self._asking.execute(query, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise StateLost(f"cannot read the {self._owner}'s database: {error}", hint=_DAMAGED) from None
+
     def close(self) -> None:
         """Commit what waits, then close. Calls after this have no effect."""
         if self._writer.is_alive():
@@ -133,6 +147,8 @@ class Store:
         _settle(late, [_Failure(TransportFailed(f"the {self._owner} is stopping")) for _ in late])
         self._readers.shutdown()
         self._reading.close()
+        if self._asking is not None:
+            self._asking.close()
         self._writing.close()
 
     def _write_until_closed(self) -> None:

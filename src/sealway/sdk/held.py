@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A session as an endpoint holds it, and the same packed into bytes while it is not in use.
+
+Invariant: ``unpacked(packed(h))`` is what ``h`` was when it was last written, and is sealed on without a reseed only if
+this very process has written it (spec/session.md, "State").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import accumulate
+from struct import Struct
+
+from sealway.protocol.policy import Policy
+from sealway.protocol.sentlog import SentLog
+from sealway.protocol.session import Session
+from sealway.protocol.snapshot import restore
+from sealway.sdk.schema import SESSION
+
+_HEAD = Struct(">QQqqB?QQqqBB")
+_DIGEST = 32
+
+
+class Leaving(IntEnum):
+    """Whether a session's unacknowledged messages go on in another one."""
+
+    NO = 0
+    WANTED = 1
+    DONE = 2
+    LOST = 3
+    """As WANTED, and the peer may know numbers from ``resumed_at`` on with other contents: those begin a new
+    identity."""
+
+
+@dataclass(slots=True, weakref_slot=True, eq=False)
+class Held:
+    """A session and what only the endpoint needs to know of it. Times in Unix milliseconds.
+
+    Args:
+        mailbox: the peer's.
+        newest: the newest session that its start named, or empty.
+        x5t: SHA-256 of the peer's certificate.
+        resumed_at: the lowest number sealed since an opening of the state that no receipt has confirmed yet: if the
+        state
+            was a copy, the peer may know these numbers with other contents. None if there is none.
+        offered_ms: when a hop first took the start, None before.
+        leaving: whether its messages move to another session.
+        shown: whether this end has shown a grant in this session.
+        sealed_ms: when the newest message was sealed.
+        reported: the highest number that was reported as unacknowledged.
+        row: its number in the database.
+        slot: the vault's, of its snapshot.
+        due_ms: when time next has something to do with it, or an earlier time; None if it never has.
+        opening: of which opening of the state directory the process was that wrote ``saved``.
+        saved: the snapshot that was written last.
+        dirty: there is something that is not durable yet.
+        sealed_unlooked: something was sealed since time last looked at it.
+        unanswered: its row says that nobody has answered its start.
+    """
+
+    session: Session
+    mailbox: str
+    newest: bytes
+    x5t: bytes
+    resumed_at: int | None = None
+    offered_ms: int | None = None
+    leaving: Leaving = Leaving.NO
+    shown: bool = False
+    sealed_ms: int = 0
+    reported: int = -1
+    row: int = 0
+    slot: int = -1
+    due_ms: int | None = None
+    opening: int = 0
+    saved: bytes = b""
+    dirty: bool = False
+    sealed_unlooked: bool = False
+    unanswered: bool = False
+
+    @property
+    def owed(self) -> int:
+        """How many of its messages the peer has neither acknowledged nor been told to forget."""
+        send = self.session.send
+        return send.next_number - send.acked.count - send.unkept.count
+
+
+def packed(held: Held) -> bytes:
+    """Return a session that is not dirty as bytes: a tenth of what it takes up otherwise."""
+    mailbox = held.mailbox.encode()
+    head = _HEAD.pack(
+        held.row, held.slot, _or_less(held.resumed_at), _or_less(held.offered_ms), held.leaving, held.shown,
+        held.opening, held.sealed_ms, held.reported, _or_less(held.due_ms), len(mailbox), len(held.newest),
+    )  # fmt: skip
+    return b"".join((head, mailbox, held.newest, held.x5t, held.saved))
+
+
+class Thaw:
+    """Makes sessions of stored rows, and of what ``packed`` made of them.
+
+    Args:
+        opening: the number of this opening of the state directory.
+        unwrap: the vault's.
+        log: returns what is stored of the messages sealed in a session; asked when it is first needed.
+    """
+
+    def __init__(
+        self, policy: Policy, opening: int, unwrap: Callable[[int, bytes, bytes], bytes],
+        log: Callable[[bytes], SentLog],
+    ) -> None:  # fmt: skip
+        self._policy = policy
+        self._opening = opening
+        self._unwrap = unwrap
+        self._log = log
+        self.count = 0
+        """How many were made."""
+
+    def from_row(
+        self, row: int, slot: int, state: bytes, mailbox: str, newest: bytes, x5t: bytes, resumed: int | None,
+        offered: int | None, leaving: int, opening: int, sealed: int, reported: int, due: int | None, shown: int,
+    ) -> Held:  # fmt: skip
+        """Return a session of the columns of its row. Raises StateLost if it is damaged."""
+        saved = self._unwrap(slot, SESSION, state)
+        session = self._session(saved, opening)
+        held = Held(session, mailbox, newest, x5t, resumed, offered, Leaving(leaving), shown != 0, sealed, reported)
+        return self._marked(held, row, slot, due, opening, saved)
+
+    def from_bytes(self, data: bytes) -> Held:
+        """Return a session that ``packed`` has packed."""
+        row, slot, resumed, offered, leaving, shown, opening, sealed, reported, due, *lengths = _HEAD.unpack_from(data)
+        a, b, c, d = accumulate((*lengths, _DIGEST), initial=_HEAD.size)
+        saved = data[d:]
+        held = Held(
+            self._session(saved, opening), data[a:b].decode(), data[b:c], data[c:d], _or_none(resumed),
+            _or_none(offered), Leaving(leaving), shown, sealed, reported,
+        )  # fmt: skip
+        return self._marked(held, row, slot, _or_none(due), opening, saved)
+
+    def _session(self, saved: bytes, opening: int) -> Session:
+        self.count += 1
+        session = restore(saved, _NO_LOG, self._policy, reopened=opening != self._opening)
+        session.log = self._log(session.hash)
+        return session
+
+    def _marked(self, held: Held, row: int, slot: int, due: int | None, opening: int, saved: bytes) -> Held:
+        held.row, held.slot, held.due_ms, held.opening, held.saved = row, slot, due, opening, saved
+        held.unanswered = held.session.start is not None
+        if held.resumed_at is None and opening != self._opening:
+            held.resumed_at = held.session.send.next_number
+        return held
+
+
+_NO_LOG = SentLog()
+
+
+def _or_less(value: int | None) -> int:
+    return -1 if value is None else value
+
+
+def _or_none(value: int) -> int | None:
+    return None if value < 0 else value
