@@ -21,6 +21,7 @@ from sealway.protocol.snapshot import restore
 from sealway.sdk.examination import Condition, Findings, examine, looked_at
 from sealway.sdk.repair import Plan, opened, repair
 from sealway.sdk.schema import DATABASE, SESSION
+from sealway.vault.keyfile import KEY_FILE
 from sealway.vault.vault import read_vault
 from tests.system.test_copied_state import acknowledged, back_up, send
 from tests.system.test_starts import Gate
@@ -255,6 +256,25 @@ async def test_a_bundle_that_is_not_ones_own_is_found_with_the_certificate(fast:
     change(fast.path / "meter", "UPDATE prekeys SET issued = issued - 1000000")
     assert look(fast.path / "meter", credential).newest_is_damaged
     assert not look(fast.path / "meter").needs_repair
+
+
+@pytest.mark.parametrize("lost", ["vault.key", "vault_leaves", "vault_top"])
+async def test_keys_of_the_vault_that_are_lost(fast: World, lost: str) -> None:
+    """Without them nothing in the database opens: sessions begin anew, and what waits moves there."""
+    gate = Gate()
+    await talk(fast, gate)
+    if lost == KEY_FILE:
+        (fast.path / "meter" / KEY_FILE).unlink()
+    else:
+        change(fast.path / "meter", f"UPDATE {lost} SET page = x'00'")  # noqa: S608
+    with pytest.raises(StateLost):
+        fast.device()
+    found = look(fast.path / "meter")
+    assert found.counted()[Condition.DAMAGED] == 1 and found.bundles == 0
+    mend(fast.path / "meter")
+    assert not look(fast.path / "meter").needs_repair
+    await goes_on(fast, gate)
+    assert sorted(set(fast.got)) == [b"%d" % n for n in range(5)]
 
 
 async def test_a_private_half_that_is_not_the_bundles(fast: World) -> None:
