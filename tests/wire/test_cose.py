@@ -9,8 +9,11 @@ import cbor2
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from pycose.keys.curves import Ed25519
 from pycose.keys.ec2 import EC2Key
+from pycose.keys.okp import OKPKey
 from pycose.messages.sign1message import Sign1Message
 from pycose.messages.signmessage import SignMessage
 
@@ -69,6 +72,26 @@ def test_an_independent_implementation_verifies_several_signatures() -> None:
         assert signer.verify_signature()
 
 
+def test_an_independent_implementation_verifies_eddsa() -> None:
+    key, ref = Ed25519PrivateKey.from_private_bytes(filled(32)), X5t(filled(32))
+    signature = key.sign(cose.sign1_to_be_signed(cose.TYP_BUNDLE, ref, b"payload", cose.EDDSA))
+    ours = Sign1(cose.TYP_BUNDLE, ref, b"payload", signature, cose.EDDSA)
+    assert Sign1.decode(ours.encode()) == ours
+    theirs = Sign1Message.from_cose_obj(list(cbor2.loads(ours.encode()[1:])), allow_unknown_attributes=True)
+    theirs.key = OKPKey(crv=Ed25519, x=key.public_key().public_bytes_raw())
+    assert theirs.verify_signature()
+
+
+@pytest.mark.parametrize("alg", [cose.EDDSA, -9, True])
+def test_keys_named_by_kid_sign_with_es256(alg: int) -> None:
+    for make in (
+        lambda: cose.sign1_to_be_signed(cose.TYP_GRANT, KID, b"p", alg),
+        lambda: Sign1(cose.TYP_GRANT, KID, b"p", SIGNATURE, alg),
+    ):
+        with pytest.raises(Malformed, match="alg"):
+            make()
+
+
 def test_a_single_certificate_travels_without_an_array() -> None:
     # RFC 9360 §2
     one = Sign1(cose.TYP_BUNDLE, X5chain((b"leaf",)), b"p", SIGNATURE)
@@ -90,7 +113,7 @@ X5 = {1: -7, 16: cose.TYP_GRANT}
     "data",
     [
         raw({4: KID.kid, 16: cose.TYP_GRANT}), raw({1: -7, 4: KID.kid}), raw(X5), raw(GOOD | {34: [-16, bytes(32)]}),
-        raw(GOOD | {1: -9}), raw(GOOD | {1: True}), raw(GOOD | {1: "ES256"}), raw(GOOD | {1: [-7]}),
+        raw(GOOD | {1: -8}), raw(X5 | {1: -9}), raw(GOOD | {1: True}), raw(GOOD | {1: "ES256"}), raw(GOOD | {1: [-7]}),
         raw(GOOD | {2: [16]}), raw(GOOD | {3: 60}),
         raw(GOOD | {4: b"short"}), raw(GOOD | {4: None}), raw(GOOD | {16: "application/cwt"}), raw(GOOD | {16: 60}),
         raw(GOOD | {16: [cose.TYP_GRANT]}),
@@ -101,7 +124,7 @@ X5 = {1: -7, 16: cose.TYP_GRANT}
         raw(GOOD, None, b"p", bytes(63)), raw(GOOD, None, b"p", None), raw(b""), raw(b"\xa0"), raw(None),
         raw(GOOD)[1:], b"\xd0" + raw(GOOD)[1:], cbor.encode_tagged(18, [cbor.encode(GOOD), {}, b"p"]),
     ],
-    ids=range(38),
+    ids=range(39),
 )  # fmt: skip
 def test_any_other_sign1_is_malformed(data: bytes) -> None:
     with pytest.raises(Malformed):

@@ -31,6 +31,7 @@ from tests.wire.wire_samples import (
     RECEIPT,
     ROOT,
     SAMPLES,
+    THIRD_BUNDLE,
     filled,
 )
 
@@ -60,6 +61,7 @@ EMBEDDED: list[tuple[str, bytes]] = [
     *(("envelope-header", sample.protected) for sample in SAMPLES["envelope"]),
     ("bundle-header", parts(BUNDLE.encode())[0]),
     ("bundle-header", parts(CHAINED_BUNDLE.encode())[0]),
+    ("bundle-header", parts(THIRD_BUNDLE.encode())[0]),
     ("grant-header", parts(GRANT.encode())[0]),
     ("consent-header", parts(CONSENT.encode())[0]),
     ("root-header", parts(ROOT.encode(), 2)[0]),

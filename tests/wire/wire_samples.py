@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 from sealway.wire import cose
@@ -86,6 +87,10 @@ BUNDLE = SignedBundle(cose.Sign1(cose.TYP_BUNDLE, X5T, BUNDLE_CLAIMS.encode(), S
 CHAINED_BUNDLE = SignedBundle(
     cose.Sign1(cose.TYP_BUNDLE, cose.X5chain((b"leaf", b"ca")), BUNDLE_CLAIMS.encode(), SIGNATURE), BUNDLE_CLAIMS
 )
+THIRD_CLAIMS = replace(BUNDLE_CLAIMS, suites=(3,))
+THIRD_BUNDLE = SignedBundle(
+    cose.Sign1(cose.TYP_BUNDLE, X5T, THIRD_CLAIMS.encode(), SIGNATURE, cose.EDDSA), THIRD_CLAIMS
+)
 GRANT_CLAIMS = GrantClaims(
     issuer="building.example",
     holder=OFFICE,
@@ -144,10 +149,10 @@ SAMPLES: dict[str, list[Any]] = {
     "file-key": [FileKey(1 << 10, filled(32)), FileKey(1 << 20, filled(32))],
     "introduction": [INTRODUCTION],
     "bundle": [BUNDLE_CLAIMS],
-    "signed-bundle": [BUNDLE, CHAINED_BUNDLE],
+    "signed-bundle": [BUNDLE, CHAINED_BUNDLE, THIRD_BUNDLE],
     "publication": [Publication(BUNDLE.encode(), (filled(32), filled(32, 1))), Publication(b"b")],
     "offer": [Offer(BUNDLE.encode(), OneTimeKey(63, filled(32), (filled(32), filled(32)))), Offer(b"b")],
-    "grant": [GRANT_CLAIMS],
+    "grant": [GRANT_CLAIMS, replace(GRANT_CLAIMS, holder_y=None)],
     "signed-grant": [GRANT],
     "consent": [CONSENT_CLAIMS],
     "signed-consent": [CONSENT],

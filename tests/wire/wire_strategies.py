@@ -218,7 +218,12 @@ signs = st.builds(cose.Sign, st.sampled_from(cose.TYPES), st.binary(min_size=1, 
 
 def signed(kind: Any, typ: str, every: st.SearchStrategy[Any], refs: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """A signed document of this kind around claims."""
-    return st.builds(lambda c, ref, sig: kind(cose.Sign1(typ, ref, c.encode(), sig), c), every, refs, byte64)
+
+    def document(c: Any, ref: cose.KeyRef, signature: bytes, eddsa: bool) -> Any:
+        alg = cose.EDDSA if eddsa and not isinstance(ref, cose.Kid) else cose.ES256
+        return kind(cose.Sign1(typ, ref, c.encode(), signature, alg), c)
+
+    return st.builds(document, every, refs, byte64, st.booleans())
 
 
 one_time_keys = st.builds(OneTimeKey, st.integers(0, 63), byte32, st.lists(byte32, max_size=6).map(tuple))
@@ -244,7 +249,7 @@ def grant_claims(draw: st.DrawFn) -> GrantClaims:
         issued=draw(seconds),
         grant_id=draw(byte16),
         holder_x=draw(byte32),
-        holder_y=draw(byte32),
+        holder_y=draw(st.none() | byte32),
         scopes=tuple(draw(st.lists(scope, min_size=1, max_size=4, unique=True))),
     )
 

@@ -20,7 +20,7 @@ from sealway.wire.header import Opener, StartHeader
 
 MOST_FILES: Final = 1_024
 _TOO_LONG: Final = 65_600
-"""Bytes of a ciphertext that suites 1 and 2 cannot have sealed."""
+"""Bytes of a ciphertext that no suite seals."""
 
 Make = Callable[[str, Tools], bytes | None]
 

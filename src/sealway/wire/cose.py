@@ -72,7 +72,8 @@ KeyRef = Kid | X5t | X5chain
 class Sign1:
     """A document with one signature.
 
-    Fields: ``typ`` one of TYPES; ``payload`` encoded claims; ``signature`` 64 bytes; ``alg`` how it was made.
+    Fields: ``typ`` one of TYPES; ``payload`` encoded claims; ``signature`` 64 bytes; ``alg`` ES256, or EDDSA of a
+    certificate's key.
     """
 
     typ: str
@@ -82,8 +83,9 @@ class Sign1:
     alg: int = ES256
 
     def __post_init__(self) -> None:
-        _check_signed(self.typ, self.payload, self.alg)
+        _check_signed(self.typ, self.payload)
         _check_signer(self.key_ref, self.signature)
+        _check_alg(self.alg, self.key_ref)
 
     @property
     def to_be_signed(self) -> bytes:
@@ -155,7 +157,8 @@ class Sign:
 
 def sign1_to_be_signed(typ: str, key_ref: KeyRef, payload: bytes, alg: int = ES256) -> bytes:
     """Return ["Signature1", protected, h'', payload] (RFC 9052 §4.4): what the signer of a Sign1 signs."""
-    _check_signed(typ, payload, alg)
+    _check_signed(typ, payload)
+    _check_alg(alg, key_ref)
     protected = cbor.encode(_signer_header(key_ref, alg) | {LABEL_TYP: typ})
     return cbor.encode(["Signature1", protected, b"", payload])
 
@@ -178,9 +181,14 @@ def expect_type(actual: str, expected: str) -> None:
         raise Malformed(f"a document of type {expected} expected")
 
 
-def _check_signed(typ: object, payload: object, alg: object = ES256) -> None:
+def _check_alg(alg: object, key_ref: object) -> None:
     if type(alg) is not int or alg not in ALGORITHMS:
         raise Malformed("alg: -7 or -8 expected")
+    if alg != ES256 and isinstance(key_ref, Kid):
+        raise Malformed("alg: a key that is named by kid is the owner's, and signs with ES256")
+
+
+def _check_signed(typ: object, payload: object) -> None:
     if not isinstance(typ, str) or typ not in TYPES:
         raise Malformed("typ: not a type of document that Sealway knows")
     shape.bstr(payload, "payload", 1, MAX_DOCUMENT_BYTES)
