@@ -292,6 +292,8 @@ def _consents() -> Iterable[bytes]:
 
 def _bundles() -> Iterable[bytes]:
     yield _payload(sign_bundle(bundle_claims(), *_member("meter-1")))
+    yield bundle_claims(suites=(1, 2)).encode()
+    yield bundle_claims(suites=(3,)).encode()
 
 
 def _roots() -> Iterable[bytes]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sealway.crypto.suites import SUITE_2, SUITE_3, Suite
 from sealway.protocol.policy import DEFAULT_POLICY
 from sealway.protocol.start import start
 from sealway.wire.envelope import Envelope
@@ -37,6 +38,16 @@ def overhead(alice: Party, bob: Party, *, kid: bytes, newest: bytes, index: int 
     assert envelope.start is not None and envelope.start.ml_kem is None
     assert Envelope.decode(envelope.encode()) == envelope
     return len(envelope.encode()) - len(Message(CODE_POST, payload=bytes(length)).encode())
+
+
+@pytest.mark.parametrize("suite", [SUITE_2, SUITE_3])
+def test_the_other_suites_cost_nine_bytes_more(alice: Party, suite: Suite) -> None:
+    """One for the longer alg, eight for the longer tag."""
+    mine, theirs = Party(alice.domain, "alice", suite=suite), Party(alice.domain, "bob", suite=suite)
+    for newest in (b"", b"n" * 32):
+        usual = overhead(alice, party(alice.domain, b"id-b"), kid=b"\x01", newest=newest)
+        assert overhead(mine, theirs, kid=b"\x01", newest=newest) == usual + 9
+    assert "With suites 2 and 3 each of these is 9 more" in SPEC.read_text()
 
 
 @pytest.mark.parametrize("bundle_id", [b"id-b", b"12345678"])
