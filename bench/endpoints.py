@@ -17,13 +17,15 @@ from datetime import timedelta
 from pathlib import Path
 
 from bench.plain import unseal_sessions
-from sealway.crypto.keys import Secret, SoftAgreer, SoftSigner
+from sealway.crypto.keys import Secret, SoftSigner
 from sealway.crypto.suites import SUITE_1
 from sealway.identity.assertion import make_assertion
 from sealway.identity.consents import sign_consent
 from sealway.identity.credentials import verify_chain
 from sealway.identity.root import trust_root_on_first_use
+from sealway.keystore.memory import MemoryKeystore
 from sealway.sdk import Application, Device, Member
+from sealway.sdk.agreements import AgreementKeys
 from sealway.transports.coap import CoapCarrier
 from sealway.transports.hop_tls import client_context
 from sealway.transports.http import HttpCarrier
@@ -41,9 +43,11 @@ def member_in(here: Path, kind: str) -> Member:
     root = trust_root_on_first_use((here / "root").read_bytes(), now=now)
     chain = CertChain.decode((here / f"{kind}.chain").read_bytes()).certificates
     credential = verify_chain(chain, root, now)
-    signer, agreer = (Secret((here / f"{kind}.{key}").read_bytes()) for key in ("scalar", "agreement"))
+    signer, agreement = ((here / f"{kind}.{key}").read_bytes() for key in ("scalar", "agreement"))
+    keystore = MemoryKeystore(lambda _: agreement)
+    keystore.generate("agreement", "agree")
     address = MailboxAddress(hub, credential.name.mailbox)
-    return Member(root, credential, SoftSigner(signer), SoftAgreer(agreer), address, SUITE_1)
+    return Member(root, credential, SoftSigner(Secret(signer)), AgreementKeys(keystore), address, SUITE_1)
 
 
 async def _device(here: Path, kind: str, commands: asyncio.Queue[int]) -> None:

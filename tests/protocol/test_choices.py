@@ -15,12 +15,10 @@ from sealway.protocol.kids import choose_kid
 from sealway.protocol.peers import KnownSession, prefer
 from sealway.protocol.prekeys import (
     ONE_TIME_KEYS,
-    RENEW_AFTER_MS,
-    REPLENISH_BELOW,
     bundle_claims,
     make_prekeys,
-    renewal_due,
 )
+from sealway.protocol.rotation import Rotation
 from sealway.wire.address import MailboxAddress, Name
 from sealway.wire.merkle import merkle_root
 
@@ -104,7 +102,25 @@ def test_a_bundle_may_have_no_one_time_keys() -> None:
 
 
 def test_a_bundle_is_renewed_when_it_is_a_week_old_or_has_few_keys() -> None:
-    week = RENEW_AFTER_MS // 1_000
-    assert not renewal_due(issued_s=0, one_time_left=REPLENISH_BELOW, now_s=week - 1)
-    assert renewal_due(issued_s=0, one_time_left=REPLENISH_BELOW - 1, now_s=0)
-    assert renewal_due(issued_s=0, one_time_left=64, now_s=week)
+    schedule = Rotation()
+    week, few = schedule.bundle_after_ms // 1_000, schedule.few_one_time
+    assert not schedule.bundle_is_due(issued_s=0, one_time_left=few, now_s=week - 1)
+    assert schedule.bundle_is_due(issued_s=0, one_time_left=few - 1, now_s=0)
+    assert schedule.bundle_is_due(issued_s=0, one_time_left=64, now_s=week)
+
+
+def test_an_agreement_key_is_replaced_after_90_days() -> None:
+    day = 86_400
+    assert not Rotation().agreement_is_due(since_s=0, now_s=90 * day - 1)
+    assert Rotation().agreement_is_due(since_s=0, now_s=90 * day)
+
+
+def test_a_session_is_followed_by_another_by_age_and_by_count() -> None:
+    day, many = 86_400_000, Rotation().session_after_messages
+
+    def due(days: float, sent: int = 1, *, initiator: bool = True) -> bool:
+        return Rotation().session_is_due(created_ms=0, sealed_ms=int(days * day), sent=sent, initiator=initiator)
+
+    assert (due(29.9), due(30), due(30, initiator=False), due(31, initiator=False)) == (False, True, False, True)
+    assert (due(0.9, many), due(1, many - 1), due(1, many)) == (False, False, True)
+    assert (due(1.9, many, initiator=False), due(2, many, initiator=False)) == (False, True)

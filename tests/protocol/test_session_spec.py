@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
 from sealway.crypto.suites import SUITE_1
 from sealway.protocol.policy import DAY_MS, DEFAULT_POLICY, HOUR_MS
-from sealway.protocol.prekeys import BUNDLE_LIFE_MS, ONE_TIME_KEYS, RENEW_AFTER_MS, REPLENISH_BELOW
+from sealway.protocol.prekeys import ONE_TIME_KEYS
 from sealway.protocol.start import transcript_hash
 from sealway.wire.envelope import Envelope
 from sealway.wire.message import Message
@@ -117,10 +117,14 @@ def test_the_table_of_bounds_is_the_policy() -> None:
 
 
 def test_the_prekeys_of_the_page_are_those_of_the_code() -> None:
-    days = 24 * HOUR_MS
+    days, schedule = 24 * HOUR_MS, P.rotation
     said = (
-        f"{ONE_TIME_KEYS} one-time keys, valid for {BUNDLE_LIFE_MS // days} days",
-        f"{RENEW_AFTER_MS // days} days old or fewer than {REPLENISH_BELOW} of its one-time keys",
+        f"{ONE_TIME_KEYS} one-time keys, valid for {schedule.bundle_life_ms // days} days",
+        f"{schedule.bundle_after_ms // days} days old or fewer than {schedule.few_one_time} of its one-time keys",
+        f"after {schedule.agreement_after_ms // days} days",
+        f"{schedule.session_after_ms // days} days old",
+        "2^20 messages",
+        f"{schedule.session_least_ms // days} day old",
     )
     for words in said:
         assert words in PAGE

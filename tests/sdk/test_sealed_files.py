@@ -26,6 +26,8 @@ from sealway.errors import (
     StateLost,
     TransportFailed,
 )
+from sealway.protocol.policy import DEFAULT_POLICY, Policy
+from sealway.protocol.rotation import Rotation
 from sealway.sdk.endpoint import Endpoint
 from sealway.sdk.role import Role
 from sealway.sdk.sealedfiles import introduce, open_file, seal_file
@@ -45,10 +47,10 @@ async def at_rest(role: Role) -> AsyncIterator[Endpoint]:
 
 
 @contextlib.asynccontextmanager
-async def offline(world: World) -> AsyncIterator[tuple[Endpoint, Endpoint]]:
+async def offline(world: World, policy: Policy = DEFAULT_POLICY) -> AsyncIterator[tuple[Endpoint, Endpoint]]:
     """Two endpoints that never reach a hub."""
     world.hub.away = True
-    async with at_rest(world.device()) as meter, at_rest(world.application()) as ops:
+    async with at_rest(world.device(policy=policy)) as meter, at_rest(world.application(policy=policy)) as ops:
         yield meter, ops
 
 
@@ -426,9 +428,9 @@ async def test_waiting_keys_are_bounded_and_forgotten(world: World, monkeypatch:
         assert await ops.journal.read(count) == [(0,)]
 
 
-async def test_a_start_whose_bundles_expired_is_begun_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sealway.protocol.prekeys.BUNDLE_LIFE_MS", 20 * 86_400_000)
-    async with offline(world) as (meter, ops):
+async def test_a_start_whose_bundles_expired_is_begun_anew(world: World) -> None:
+    policy = Policy(rotation=Rotation(bundle_life_ms=20 * 86_400_000))
+    async with offline(world, policy) as (meter, ops):
         old = await sealed(meter, ops, b"old")
         world.clock.turn(21 * 86_400)
         with pytest.raises(TransportFailed):  # the present start will not be accepted any more

@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 
 from sealway.crypto.keys import SoftSigner, generate_scalar
 from sealway.crypto.suites import SUITE_1, Suite
+from sealway.home.home import AGREEMENT_KEY
 from sealway.identity.credentials import verify_chain
 from sealway.identity.grants import issue_grant
 from sealway.identity.issuing import issue_certificate, make_csr, self_signed_ca
 from sealway.identity.root import OwnerRoot, sign_root, trust_root_on_first_use
+from sealway.keystore.memory import MemoryKeystore
 from sealway.sdk import Member
+from sealway.sdk.agreements import AgreementKeys
 from sealway.wire.address import MailboxAddress, Name
 from sealway.wire.root_document import Authority, RootClaims
 
@@ -65,8 +68,9 @@ class Domain:
             random=os.urandom,
         )
         credential = verify_chain(chain, self.root, self.now, expected_name=name)
-        agreer = suite.curve.agreer(suite.curve.draw(os.urandom))
-        return Member(self.root, credential, key, agreer, MailboxAddress(hub, name.mailbox), suite)
+        keystore = MemoryKeystore()
+        keystore.generate(AGREEMENT_KEY, "agree", suite)
+        return Member(self.root, credential, key, AgreementKeys(keystore), MailboxAddress(hub, name.mailbox), suite)
 
     def grant(self, holder: Member, *scopes: str, devices: tuple[str, ...] | None = None) -> bytes:
         return issue_grant(

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from sealway.protocol.rotation import DEFAULT_ROTATION, Rotation
+
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
@@ -30,6 +32,8 @@ class PostQuantum(Enum):
 class Policy:
     """Bounds of one session and its peers; the defaults are those of spec/session.md."""
 
+    rotation: Rotation = DEFAULT_ROTATION
+    """When keys are replaced, and sessions begun anew."""
     post_quantum: PostQuantum = PostQuantum.PREFERRED
     """Whether starts have an ML-KEM part."""
     skipped: int = 1_024

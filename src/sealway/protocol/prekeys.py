@@ -14,15 +14,12 @@ from sealway.crypto.curves import Curve
 from sealway.crypto.ports import Random
 from sealway.crypto.secret import Secret
 from sealway.crypto.suites import Suite, served_by
-from sealway.protocol.policy import DAY_MS
+from sealway.protocol.rotation import DEFAULT_ROTATION
 from sealway.wire.address import MailboxAddress, Name
 from sealway.wire.bundle import BundleClaims
 from sealway.wire.merkle import merkle_root
 
 ONE_TIME_KEYS = 64
-REPLENISH_BELOW = 16
-BUNDLE_LIFE_MS = 30 * DAY_MS
-RENEW_AFTER_MS = 7 * DAY_MS
 BUNDLE_ID_LENGTH = 4
 
 
@@ -46,7 +43,7 @@ def make_prekeys(
 
 def bundle_claims(
     secrets: PrekeySecrets, *, bundle_id: bytes, name: Name, mailbox: MailboxAddress, sequence: int,
-    suite: Suite, agreement_key: bytes, now_s: int,
+    suite: Suite, agreement_key: bytes, now_s: int, life_ms: int = DEFAULT_ROTATION.bundle_life_ms,
 ) -> tuple[BundleClaims, tuple[bytes, ...]]:  # fmt: skip
     """Return what is to be signed, and the public one-time keys in index order.
 
@@ -54,6 +51,7 @@ def bundle_claims(
         sequence: higher than that of any bundle this endpoint has published.
         suite: what this endpoint was set up for; all keys are on its curve, ``agreement_key`` too.
         now_s: Unix time in seconds.
+        life_ms: how long it is valid, in milliseconds.
     """
     curve = suite.curve
     one_time = tuple(curve.public(scalar) for scalar in secrets.one_time)
@@ -69,11 +67,6 @@ def bundle_claims(
         one_time_root=merkle_root(one_time) if one_time else None,
         one_time_count=len(one_time) or None,
         issued=now_s,
-        expires=now_s + BUNDLE_LIFE_MS // 1_000,
+        expires=now_s + life_ms // 1_000,
     )
     return claims, one_time
-
-
-def renewal_due(*, issued_s: int, one_time_left: int, now_s: int) -> bool:
-    """Say whether a new bundle should be published: few one-time keys are left, or the signed prekey is a week old."""
-    return one_time_left < REPLENISH_BELOW or now_s - issued_s >= RENEW_AFTER_MS // 1_000

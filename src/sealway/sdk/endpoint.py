@@ -115,7 +115,7 @@ class Endpoint:
             self.sessions, self.outbox, self.journal, clock, random, policy, self.evidence, self.inbox.offer,
             self._happened, silence,
         )  # fmt: skip
-        self.prekeys = PrekeyStore(member, self.journal, kids, policy.post_quantum)
+        self.prekeys = PrekeyStore(member, self.journal, kids, policy)
         self.links = Links(
             member, self.directory, self.prekeys, self.sessions, self.engine, self.journal, kids, clock, random, policy
         )

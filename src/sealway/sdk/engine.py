@@ -130,6 +130,10 @@ class Engine:
             message = message.having(first_identity=identity, max_silence=declared)
         sealed = session.seal(message, now_ms=now_ms, uptime=uptime, random=self._random, claims=claims)
         held.sealed_ms, held.sealed_unlooked = now_ms, True
+        if self._policy.rotation.session_is_due(
+            created_ms=session.created_ms, sealed_ms=now_ms, sent=sealed.number + 1, initiator=session.initiator
+        ):
+            self.sessions.to_renew.add(session.kid_in)
         row = (session.hash, sealed.number, sealed.tag, uptime.boot, uptime.ms, now_ms)
         moved = (identity.session, identity.number) if identity is not None else (None, None)
         kept = self._kept(message, content, sealed.envelope) if sealed.kept else (None, None, None)

@@ -11,7 +11,7 @@ import asyncio
 import logging
 
 from sealway.crypto.ports import Random
-from sealway.errors import RateLimited, Replayed, TransportFailed
+from sealway.errors import PrekeyGone, RateLimited, Replayed, TransportFailed
 from sealway.identity.bundles import ProvenBundle
 from sealway.protocol.events import WithoutOneTimeKey
 from sealway.protocol.kids import choose_kid
@@ -195,4 +195,7 @@ class Links:
         return own
 
     def _own_keys(self, own: OwnBundle) -> OwnKeys:
-        return OwnKeys(own.proven, self._member.agreer, self._member.root.domain_id)
+        agreer = self._member.agreements.find(own.proven.claims.agreement_key)
+        if agreer is None:
+            raise PrekeyGone("the agreement key of this bundle is not, or no longer, in the keystore")
+        return OwnKeys(own.proven, agreer, self._member.root.domain_id)

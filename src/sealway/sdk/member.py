@@ -8,9 +8,10 @@ from typing import Self
 
 from sealway.crypto.ports import Agreer, Signer
 from sealway.crypto.suites import Suite
-from sealway.home.home import AGREEMENT_KEY, Enrolled
+from sealway.home.home import Enrolled
 from sealway.identity.credentials import Credential
 from sealway.identity.root import OwnerRoot
+from sealway.sdk.agreements import AgreementKeys
 from sealway.wire.address import MailboxAddress, Name
 
 
@@ -22,7 +23,7 @@ class Member:
         root: the owner's root document, proven.
         credential: this endpoint's own, proven under ``root``.
         signer: the key of its certificate.
-        agreer: its agreement key, which its bundles publish.
+        agreements: its agreement keys: the one that its bundles publish, and those of earlier ones.
         mailbox: where its envelopes wait.
         suite: what its keys were made for.
     """
@@ -30,16 +31,21 @@ class Member:
     root: OwnerRoot
     credential: Credential
     signer: Signer
-    agreer: Agreer
+    agreements: AgreementKeys
     mailbox: MailboxAddress
     suite: Suite
 
     @classmethod
     def of(cls, enrolled: Enrolled) -> Self:
         """Return the endpoint that was enrolled. Raises LocalMisuse if it has no agreement key."""
-        agreer, chosen = enrolled.keystore.agreer(AGREEMENT_KEY), enrolled.keystore.suite(AGREEMENT_KEY)
+        agreements = AgreementKeys(enrolled.keystore)
         mailbox = MailboxAddress(enrolled.claims.hub, enrolled.credential.name.mailbox)
-        return cls(enrolled.root, enrolled.credential, enrolled.signer, agreer, mailbox, chosen)
+        return cls(enrolled.root, enrolled.credential, enrolled.signer, agreements, mailbox, agreements.suite)
+
+    @property
+    def agreer(self) -> Agreer:
+        """The agreement key that the next bundle publishes."""
+        return self.agreements.current
 
     @property
     def name(self) -> Name:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sealway.errors import LocalMisuse, SealwayError
@@ -52,7 +53,16 @@ class Mover:
             if held is None or held.leaving not in (Leaving.WANTED, Leaving.LOST):
                 self._sessions.to_leave.discard(kid)
             elif self._may_try(held.session.peer):
-                await self._try_to_leave(held)
+                await self._try(held, self._leave)
+        await self._renew_old()
+
+    async def _renew_old(self) -> None:
+        for kid in list(self._sessions.to_renew):
+            held = self._sessions.by_kid(kid)
+            if held is None or not self._has_to_be_renewed(held):
+                self._sessions.to_renew.discard(kid)
+            elif self._may_try(held.session.peer):
+                await self._try(held, self._renew)
 
     def _has_to_be_left(self, held: Held, now_ms: int) -> bool:
         session, sending = held.session, self._sessions.sending_to(held.session.peer) is held
@@ -78,11 +88,17 @@ class Mover:
         late = session.log.older_than(now_ms - self._policy.held_for_ms, session.send.acked)
         return any(session.send.unkept.outside(*part) for part in late)
 
+    def _has_to_be_renewed(self, held: Held) -> bool:
+        """It was so old, or so much used, when something was sent in it, and nothing else has ended it since."""
+        session = held.session
+        is_well = session.start is None and session.stopped is None and held.leaving is Leaving.NO
+        return is_well and self._sessions.sending_to(session.peer) is held
+
     # moving ----------------------------------------------------------------------------------------------------
-    async def _try_to_leave(self, held: Held) -> None:
+    async def _try(self, held: Held, begin_another: Callable[[Held], Awaitable[None]]) -> None:
         peer = held.session.peer
         try:
-            await self._leave(held)
+            await begin_another(held)
         except LocalMisuse as full:  # the rest follows when the new session has room
             log.info("not all messages to %s have moved yet: %s", peer, full)
             self._pause(peer)
@@ -105,6 +121,15 @@ class Mover:
         self._engine.outbox.drop_session(held.session.hash)
         self._sessions.left(held)
         self._engine.journal.count("sessions_left")
+        await self._engine.journal.commit()
+
+    async def _renew(self, held: Held) -> None:
+        """Begin another session to send on. What the old one owes stays there: it goes on receiving and being offered,
+        and is closed once it has been idle; only then the rest moves."""
+        target = await self._links.instead_of(held)
+        if target.session.start is not None and target.session.send.next_number == 0:
+            self._engine.seal(target, Message(CODE_EMPTY))  # now, since the bundle that it names does not live long
+        self._engine.journal.count("sessions_renewed")
         await self._engine.journal.commit()
 
     async def move_gone(self) -> None:

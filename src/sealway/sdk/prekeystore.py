@@ -15,8 +15,8 @@ from sealway.crypto.secret import Secret
 from sealway.errors import PrekeyGone
 from sealway.identity.bundles import ProvenBundle, sign_bundle, verify_bundle
 from sealway.protocol.kids import choose_kid
-from sealway.protocol.policy import PostQuantum
-from sealway.protocol.prekeys import BUNDLE_ID_LENGTH, PrekeySecrets, bundle_claims, make_prekeys, renewal_due
+from sealway.protocol.policy import DEFAULT_POLICY, Policy, PostQuantum
+from sealway.protocol.prekeys import BUNDLE_ID_LENGTH, PrekeySecrets, bundle_claims, make_prekeys
 from sealway.protocol.start import OneTimeSecret
 from sealway.sdk.journal import Journal
 from sealway.sdk.kidpool import KidPool
@@ -31,6 +31,7 @@ disk."""
 
 
 _HIGHEST = "bundle sequence"
+_AGREEMENT_SINCE = "agreement key since"
 _ADD = "INSERT INTO prekeys (id, encoded, sequence, signed_prekey, issued, expires, slot) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _ADD_ONE_TIME = "INSERT INTO one_time (bundle, idx, scalar, slot) VALUES (?, ?, ?, ?)"
 
@@ -68,15 +69,15 @@ def parted(stored: bytes) -> tuple[Secret, Secret | None]:
 class PrekeyStore:
     """All bundles of this endpoint whose private halves exist; the newest is the one to publish."""
 
-    def __init__(
-        self, member: Member, journal: Journal, kids: KidPool, post_quantum: PostQuantum = PostQuantum.PREFERRED
-    ) -> None:
+    def __init__(self, member: Member, journal: Journal, kids: KidPool, policy: Policy = DEFAULT_POLICY) -> None:
         self._member = member
-        self._with_ml_kem = post_quantum is not PostQuantum.OFF
+        self._with_ml_kem = policy.post_quantum is not PostQuantum.OFF
+        self._rotation = policy.rotation
         self._journal = journal
         self._kids = kids
         self._bundles: dict[bytes, OwnBundle] = {}
         self._highest = 0
+        self._agreement_since_s: int | None = None
 
     def load(self, connection: sqlite3.Connection, now_s: int) -> None:
         """Read what an earlier process left; bundles that have expired are passed over and deleted.
@@ -86,6 +87,8 @@ class PrekeyStore:
         """
         row = connection.execute("SELECT value FROM marks WHERE name = ?", (_HIGHEST,)).fetchone()
         self._highest = row[0] if row is not None else 0
+        row = connection.execute("SELECT value FROM marks WHERE name = ?", (_AGREEMENT_SINCE,)).fetchone()
+        self._agreement_since_s = row[0] if row is not None else None
         rows = connection.execute(
             "SELECT id, encoded, slot, signed_prekey, issued, expires FROM prekeys ORDER BY sequence"
         )
@@ -114,6 +117,7 @@ class PrekeyStore:
                 del self._bundles[bundle_id]
                 self._kids.release(bundle_id)
                 self._discard(bundle_id)
+        self._member.agreements.keep(own.proven.claims.agreement_key for own in self._bundles.values())
         return set(self._bundles)
 
     def _discard(self, bundle_id: bytes) -> None:
@@ -151,11 +155,28 @@ class PrekeyStore:
         return bundle_id in self._bundles
 
     def due(self, now_s: int) -> bool:
-        """Say whether it is time for a new bundle, or the policy on ML-KEM has changed since the newest was made."""
+        """Say whether it is time for a new bundle, or the newest is not what it would be if it were made now: of
+        another policy on ML-KEM, or of an agreement key that was replaced."""
         newest = self.newest
         if newest is None or (newest.ml_kem is not None) != self._with_ml_kem:
             return True
-        return renewal_due(issued_s=newest.proven.claims.issued, one_time_left=len(newest.one_time), now_s=now_s)
+        claims = newest.proven.claims
+        if claims.agreement_key != self._member.agreer.public:
+            return True
+        left = len(newest.one_time)
+        return self._rotation.bundle_is_due(issued_s=claims.issued, one_time_left=left, now_s=now_s)
+
+    def _replace_agreement_key(self, now_s: int) -> None:
+        """Replace the agreement key, if it is old enough, or begin to count how old it is."""
+        since_s = self._agreement_since_s
+        if since_s is not None:
+            if not self._rotation.agreement_is_due(since_s=since_s, now_s=now_s):
+                return
+            if not self._member.agreements.replace():
+                return
+            self._journal.count("agreement_keys_replaced")
+        self._agreement_since_s = now_s
+        self._journal.note("INSERT OR REPLACE INTO marks VALUES (?, ?)", _AGREEMENT_SINCE, now_s)
 
     def renew(self, now_s: int, random: Random, *, above: int = 0) -> bytes:
         """Make a new bundle, note it in the journal, and return the encoded Publication.
@@ -163,6 +184,7 @@ class PrekeyStore:
         Args:
             above: the new sequence number is higher than this and than that of every own bundle.
         """
+        self._replace_agreement_key(now_s)
         newest = self.newest
         sequence = max(above, self._highest, newest.proven.claims.sequence if newest is not None else 0) + 1
         self._highest = sequence  # also when every bundle has expired: peers remember it
@@ -173,6 +195,7 @@ class PrekeyStore:
         claims, public = bundle_claims(
             secrets, bundle_id=bundle_id, name=self._member.name, mailbox=self._member.mailbox,
             sequence=sequence, suite=suite, agreement_key=self._member.agreer.public, now_s=now_s,
+            life_ms=self._rotation.bundle_life_ms,
         )  # fmt: skip
         encoded = sign_bundle(claims, self._member.credential, self._member.signer)
         proven = verify_bundle(encoded, self._member.credential, now_s)

@@ -65,6 +65,8 @@ class Sessions:
         self._bundles: set[bytes] | None = None
         self.to_leave: set[bytes] = set()
         """Identifiers of sessions whose messages have to move, or perhaps have to."""
+        self.to_renew: set[bytes] = set()
+        """Identifiers of sessions in which something was sealed when they were due to be followed by another one."""
         self.windows = Windows(journal)
         self.totals = Totals(policy, self._surely)
         self.by_kid = self.cache.by_kid
