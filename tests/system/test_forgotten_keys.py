@@ -181,6 +181,24 @@ async def test_closed_no_forgotten_key_is_in_a_copy(
             assert not found(thief, fast.path / label, witness.forgotten(*ends), copies)
 
 
+async def test_closed_sessions_and_discarded_prekeys_are_gone(
+    fast: World, tmp_path: Path, witness: Witness, thief: Thief
+) -> None:
+    ends, copies = (fast.path / "meter", fast.path / "ops"), tmp_path / "copies"
+    copies.mkdir()
+    async with fast.device() as meter, fast.application() as ops:
+        await talk(fast, meter, ops, readings=5)
+    held_before = {secret for secret in witness.seen() if any(secret in value for value in stored_secrets(ends[0]))}
+    meter = fast.device()  # not started: nothing else happens in it
+    endpoint = meter.endpoint
+    for held in list(endpoint.sessions.all()):
+        endpoint.sessions.close(held, fast.clock.now_ms())
+    endpoint.prekeys.discard_all()
+    await meter.close()
+    assert list(stored_secrets(ends[0])) == []
+    assert len(held_before) > 60 and not found(thief, ends[0], held_before, copies)
+
+
 async def test_a_killed_process_forgets_when_the_directory_is_opened(
     fast: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, witness: Witness, thief: Thief
 ) -> None:

@@ -76,7 +76,8 @@ class Leaves:
     def free(self) -> Iterator[int]:
         """Yield the slots below ``end`` that have no key, in pages that are there."""
         for number, leaf in sorted(self._leaves.items()):
-            yield from (number * SLOTS + at for at in range(SLOTS) if leaf[at] is None)
+            if _FREE in leaf.keys:  # most pages are full
+                yield from (number * SLOTS + at for at in range(SLOTS) if leaf[at] is None)
 
     def changed(self, keys: Mapping[int, bytes | None], random: Random) -> dict[int, Leaf]:
         """Return copies of the pages in which these slots get these keys, or none, under new keys of their own."""
