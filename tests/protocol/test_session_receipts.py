@@ -224,11 +224,16 @@ def test_acknowledgements_that_fall_prove_a_fork_in_whichever_order_they_come(
 
 
 # when receipts go ----------------------------------------------------------------------------------------------------
-def test_a_start_makes_a_receipt_due_within_t_ack() -> None:
+def test_a_start_makes_a_receipt_due_at_once_and_an_opener_soon() -> None:
     a, b = ends()
     assert b.session.receipt_at() is None
     b.open(a.seal())
-    assert b.session.receipt_at() == START_MS + SOON <= START_MS + T_ACK
+    assert b.session.receipt_at() == START_MS
+    a.open(b.receipt())
+    a.now_ms = b.now_ms = START_MS + T_ACK
+    a.restart()
+    b.open(a.seal())  # with the opener of a reseed
+    assert b.session.receipt_at() == START_MS + T_ACK + SOON <= START_MS + 2 * T_ACK
 
 
 def test_receipts_by_themselves_go_at_most_once_within_t_ack() -> None:

@@ -56,7 +56,9 @@ class ReceiptClock:
         if self.waiting >= policy.ack_every:
             at.append(0)
         if self.due_ms is not None:
-            at.append(max(self.due_ms + policy.ack_soon_ms, self.sent_ms + policy.ack_delay_ms))
+            # The first one answers a start: until it comes, each message has the whole start in it.
+            soon_ms = policy.ack_soon_ms if self.sent_ms else 0
+            at.append(max(self.due_ms + soon_ms, self.sent_ms + policy.ack_delay_ms))
         return min(at) if at else None
 
     def rides(self, now_ms: int, policy: Policy, *, response: bool) -> bool:
