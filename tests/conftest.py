@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For all tests: Hypothesis profiles, and the promise of CI that nothing was skipped unseen.
+"""For all tests: Hypothesis profiles, and what CI relies on: no skip and no uncounted branch goes unseen.
 
 With SEALWAY_NO_SKIP=1 every skip is a failure: a test that could not run has not shown anything. Expected failures
 count as skips, and so does a module that skips itself while it is collected.
+
+A test that leaves another trace function behind than it found has switched off branch coverage for all tests after it:
+it fails, and the trace function is put back.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -38,6 +42,36 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     report = yield
     _fail_if_skipped(report)
     return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup() -> Generator[None, object, object]:
+    """Fail the test whose fixtures change the tracer of a coverage run. Raises AssertionError."""
+    return (yield from _with_the_tracer_kept())
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    """Fail the test that changes the tracer of a coverage run. Raises AssertionError."""
+    return (yield from _with_the_tracer_kept())
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown() -> Generator[None, object, object]:
+    """Fail the test whose fixtures change the tracer when they end. Raises AssertionError."""
+    return (yield from _with_the_tracer_kept())
+
+
+def _with_the_tracer_kept() -> Generator[None, object, object]:
+    before = sys.gettrace()
+    try:
+        result = yield
+    finally:
+        after = sys.gettrace()
+        if after is not before:
+            sys.settrace(before)
+    assert after is before, f"another trace function was left behind, {after}: no branch would be counted any more"
+    return result
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
