@@ -1,6 +1,6 @@
 # The only commands anyone needs to know:
 #   make demo ARGS="--devices 5"   the product at work on this computer
-#   make test                      all tests, with branch coverage
+#   make test                      all tests, with branch coverage; ARGS="-k kid" for some of them, without
 #   make check                     formatter, linter, types, import contracts, model of the chains, documents
 #   make bench                     what it costs, beside what the same work costs without it
 #   make fuzz                      every decoder under the fuzzer for a minute; ARGS="--seconds 600 --only envelope" for more of one
@@ -10,8 +10,6 @@
 ARGS ?=
 VENV := .venv
 BIN  := $(VENV)/bin
-# Where the rules that keep the promises live, every branch has to be tested.
-COVERED := wire identity protocol
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-runtime demo test check bench fuzz docs format clean
@@ -29,8 +27,7 @@ demo: setup-runtime
 	@$(BIN)/sealway demo $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest $(COVERED:%=--cov=src/sealway/%) --cov-branch --cov-report=json:.coverage.json --cov-report=term:skip-covered $(ARGS)
-	$(BIN)/python scripts/check_coverage.py .coverage.json 95 $(COVERED)
+	@scripts/run_tests.sh $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -41,22 +41,24 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     """Turn the skip of a test, or an expected failure, into a failure."""
     report = yield
     _fail_if_skipped(report)
+    # What a test printed travels from the process that ran it to the one that reports; as UTF-8, whatever it is.
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
     return report
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
+@pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_setup() -> Generator[None, object, object]:
     """Fail the test whose fixtures change the tracer of a coverage run. Raises AssertionError."""
     return (yield from _with_the_tracer_kept())
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
+@pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_call() -> Generator[None, object, object]:
     """Fail the test that changes the tracer of a coverage run. Raises AssertionError."""
     return (yield from _with_the_tracer_kept())
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
+@pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_teardown() -> Generator[None, object, object]:
     """Fail the test whose fixtures change the tracer when they end. Raises AssertionError."""
     return (yield from _with_the_tracer_kept())
@@ -91,3 +93,14 @@ def _logs_as_before() -> Iterator[None]:
     logging.disable(logging.NOTSET)
     for name, level in zip(names, levels, strict=True):
         logging.getLogger(name).setLevel(level)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_guesses() -> Iterator[None]:
+    """Keystores that tests make cost a guess nothing: a file says itself what a guess costs, whoever opens it."""
+    from sealway.keystore import file
+    from sealway.keystore.sealing import Cost
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file, "Cost", lambda: Cost(memory_kib=8, passes=1))
+        yield

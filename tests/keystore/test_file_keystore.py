@@ -79,7 +79,8 @@ class TestPassphrase:
         keystore.generate("new")
         assert FileKeystore.open(path, PASSPHRASE).labels() == {"new": "sign", "old": "sign"}
 
-    def test_costs_what_it_should_by_default(self, tmp_path: Path) -> None:
+    def test_costs_what_it_should_by_default(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(file_module, "Cost", Cost)  # as it is outside the tests
         FileKeystore.create(tmp_path / "keys", PASSPHRASE)
         parameters = json.loads((tmp_path / "keys").read_bytes())["argon2id"]
         assert (parameters["memory_kib"], parameters["passes"], parameters["lanes"]) == (65536, 2, 1)

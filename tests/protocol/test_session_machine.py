@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -14,6 +15,8 @@ from sealway.protocol.policy import DEFAULT_POLICY
 from sealway.wire.header import Opener
 from tests.protocol.session_pair import recorded_keys
 from tests.protocol.session_world import World
+
+pytestmark = pytest.mark.no_cover  # as in test_session_runs.py
 
 # Small, so that every bound is met: evictions, gone numbers, forgotten epochs, a full window, far jumps.
 SMALL = replace(

@@ -13,6 +13,8 @@ from sealway.protocol.policy import DEFAULT_POLICY, Policy
 from tests.protocol.session_pair import recorded_keys
 from tests.protocol.session_world import World
 
+pytestmark = pytest.mark.no_cover  # five times as fast; each branch is counted in a test of its own
+
 ROOMY = replace(DEFAULT_POLICY, step_after_messages=6, ack_every=8)
 TIGHT = replace(
     DEFAULT_POLICY, skipped=6, walk=80, gap_ranges=60, chains=6, epochs=3, step_after_messages=4, ack_every=5
