@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Final, NamedTuple
 
 from sealway.protocol.receiptclock import ReceiptClock
@@ -20,9 +20,9 @@ from sealway.protocol.session import Session
 class Step(NamedTuple):
     """From one state to the next. ``before`` is None where something begins, ``after`` where it is forgotten."""
 
-    before: StrEnum | None
+    before: Enum | None
     on: str
-    after: StrEnum | None
+    after: Enum | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,10 @@ class Machine:
 
     name: str
     title: str
-    states: type[StrEnum]
+    states: type[Enum]
     steps: tuple[Step, ...]
 
-    def allows(self, before: StrEnum | None, after: StrEnum | None) -> bool:
+    def allows(self, before: Enum | None, after: Enum | None) -> bool:
         """Say whether a step from one of these states to the other stands in the table; to itself it always does."""
         return before is after or any((step.before, step.after) == (before, after) for step in self.steps)
 
@@ -102,7 +102,7 @@ def telling_of(clock: ReceiptClock) -> Telling:
     return Telling.BARE if clock.quiet else Telling.NOTHING
 
 
-def _each(before: Iterable[StrEnum | None], on: str, after: StrEnum | None) -> tuple[Step, ...]:
+def _each(before: Iterable[Enum | None], on: str, after: Enum | None) -> tuple[Step, ...]:
     return tuple(Step(state, on, after) for state in before)
 
 
@@ -129,14 +129,14 @@ TURN: Final = Machine(
     (
         Step(None, "start accepted", Turn.OWED),
         Step(None, "start made", Turn.AWAITED),
-        Step(Turn.OWED, "anything sealed: step", Turn.AWAITED),
+        Step(Turn.OWED, "anything sealed, by a step", Turn.AWAITED),
         Step(Turn.AWAITED, "the peer's step opened", Turn.HELD),
-        Step(Turn.HELD, "message sealed when a step is due: step", Turn.AWAITED),
+        Step(Turn.HELD, "message sealed when a step is due, by that step", Turn.AWAITED),
         Step(Turn.HELD, "state opened anew", Turn.HELD_ANEW),
         Step(Turn.AWAITED, "state opened anew", Turn.AWAITED_ANEW),
-        Step(Turn.HELD_ANEW, "sealed: reseed", Turn.HELD),
-        Step(Turn.HELD_ANEW, "message sealed when a step is due: step", Turn.AWAITED),
-        Step(Turn.AWAITED_ANEW, "sealed: reseed", Turn.AWAITED),
+        Step(Turn.HELD_ANEW, "anything sealed, by a reseed", Turn.HELD),
+        Step(Turn.HELD_ANEW, "message sealed when a step is due, by that step", Turn.AWAITED),
+        Step(Turn.AWAITED_ANEW, "anything sealed, by a reseed", Turn.AWAITED),
         Step(Turn.AWAITED_ANEW, "the peer's step opened", Turn.HELD_ANEW),
     ),
 )

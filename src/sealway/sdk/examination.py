@@ -22,6 +22,7 @@ from sealway.crypto.suites import suite
 from sealway.errors import LocalMisuse, NotTrusted, PeerMisbehaved, SealwayError, StateLost
 from sealway.identity.bundles import verify_bundle
 from sealway.identity.credentials import Credential
+from sealway.protocol.life import Life, life_of
 from sealway.protocol.policy import DEFAULT_POLICY
 from sealway.protocol.session import Session
 from sealway.protocol.snapshot import restore
@@ -300,8 +301,9 @@ def _check_address(row: SessionRow) -> None:
 
 
 def _condition(session: Session, leaving: Leaving) -> Condition:
-    if session.stopped is None:
-        return Condition.UNANSWERED if session.start is not None else Condition.SOUND
+    life = life_of(session)
+    if life is not Life.STOPPED:
+        return Condition.UNANSWERED if life is Life.UNANSWERED else Condition.SOUND
     if session.peer_forked:
         return Condition.FORKED
     return Condition.LOST if leaving is Leaving.LOST else Condition.STOPPED

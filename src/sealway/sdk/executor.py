@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 
 from sealway.errors import (
     Interrupted,
@@ -23,6 +24,7 @@ from sealway.errors import (
 )
 from sealway.identity.credentials import Credential
 from sealway.protocol.freshness import check_fresh
+from sealway.protocol.life import Machine, Step
 from sealway.sdk.endpoint import Endpoint
 from sealway.sdk.grants import GrantBook
 from sealway.sdk.inbox import Received
@@ -34,6 +36,32 @@ log = logging.getLogger(__name__)
 
 Answer = bytes | str | Message | None
 Command = Callable[[Message], Awaitable[Answer] | Answer]
+
+
+class Request(StrEnum):
+    """What is stored of a (peer, request id)."""
+
+    NEW = "not known"
+    BEGUN = "begun"
+    ANSWERED = "answered"
+
+
+EXECUTION = Machine(
+    "request",
+    "A request at the device that executes it",
+    Request,
+    (
+        Step(None, "opened", Request.NEW),
+        Step(Request.NEW, "refused as denied, stale, or no such path", Request.NEW),
+        Step(Request.NEW, "permitted, and durable before the handler is called", Request.BEGUN),
+        Step(Request.BEGUN, "refused as stale by the time that is durable", Request.NEW),
+        Step(Request.BEGUN, "handler returned or failed", Request.ANSWERED),
+        Step(Request.BEGUN, "found after a restart, answered Interrupted", Request.ANSWERED),
+        Step(Request.BEGUN, "found after a restart, idempotent, so called again", Request.BEGUN),
+        Step(Request.ANSWERED, "asked again, the same answer", Request.ANSWERED),
+        Step(Request.ANSWERED, "held-for after it was begun", None),
+    ),
+)
 
 DEFAULT_MAX_AGE = timedelta(minutes=5)
 MOST_ANSWER_BYTES = 60_000
@@ -74,10 +102,10 @@ class Executor:
         request_id = received.message.request_id
         if request_id is None:
             raise LocalMisuse("not a request")
-        known, answer = await self._known(received.peer, request_id)
+        state, answer = await self._known(received.peer, request_id)
         handler = self._handlers.get(received.message.path)
         again = handler is not None and handler.idempotent
-        if known and answer is None and not again:
+        if state is Request.BEGUN and not again:
             answer = _refusal(Interrupted("begun before a restart; whether it took effect is unknown"))
             self._note_answer(received, answer)
         elif answer is None:
@@ -142,12 +170,12 @@ class Executor:
         self._endpoint.sessions.stands_for(held, holder.x5t)
         return holder
 
-    async def _known(self, peer: str, request_id: bytes) -> tuple[bool, Message | None]:
+    async def _known(self, peer: str, request_id: bytes) -> tuple[Request, Message | None]:
         query = "SELECT answer FROM executed WHERE peer = ? AND request = ?"
         row = await self._endpoint.store.read(lambda c: c.execute(query, (peer, request_id)).fetchone())
         if row is None:
-            return False, None
-        return True, Message.decode(row[0]) if row[0] is not None else None
+            return Request.NEW, None
+        return (Request.ANSWERED, Message.decode(row[0])) if row[0] is not None else (Request.BEGUN, None)
 
     def _note_answer(self, received: Received, answer: Message) -> None:
         self._endpoint.journal.note(

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from itertools import accumulate
 from struct import Struct
+from typing import Final
 
+from sealway.protocol.life import Machine, Step
 from sealway.protocol.policy import Policy
 from sealway.protocol.sentlog import SentLog
 from sealway.protocol.session import Session
@@ -32,6 +34,20 @@ class Leaving(IntEnum):
     LOST = 3
     """As WANTED, and the peer may know numbers from ``resumed_at`` on with other contents: those begin a new
     identity."""
+
+
+LEAVING: Final = Machine(
+    "leaving",
+    "Whether what a session owes moves to another one",
+    Leaving,
+    (
+        Step(None, "session begun", Leaving.NO),
+        Step(Leaving.NO, "not used by the peer, unanswered, half used up, idle or stopped", Leaving.WANTED),
+        Step(Leaving.NO, "this end's state was lost, or is a copy", Leaving.LOST),
+        Step(Leaving.WANTED, "all that it owes was sealed elsewhere", Leaving.DONE),
+        Step(Leaving.LOST, "all that it owes was sealed elsewhere, as new", Leaving.DONE),
+    ),
+)
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
