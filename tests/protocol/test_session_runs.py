@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import replace
 
@@ -20,6 +21,8 @@ TIGHT = replace(
     DEFAULT_POLICY, skipped=6, walk=80, gap_ranges=60, chains=6, epochs=3, step_after_messages=4, ack_every=5
 )  # fmt: skip
 HOUR_MS = 3_600_000
+SEEDS = 40 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 8
+"""Runs of a block. Hypothesis searches the same ground in test_session_machine.py."""
 
 
 def run(seed: int, policy: Policy, *, copies: bool, forgeries: bool, rounds: int = 250) -> World:
@@ -60,15 +63,15 @@ def one_thing(world: World, dice: random.Random, *, copies: bool, forgeries: boo
 @pytest.mark.parametrize("policy", [ROOMY, TIGHT], ids=["roomy", "tight"])
 def test_everything_arrives_once_over_a_bad_channel(block: int, policy: Policy) -> None:
     opened = 0
-    for seed in range(block * 15, block * 15 + 15):
+    for seed in range(block * SEEDS, (block + 1) * SEEDS):
         opened += run(seed, policy, copies=False, forgeries=seed % 2 == 1).tally.get("opened", 0)
-    assert opened > 300  # the runs do something
+    assert opened > 20 * SEEDS  # the runs do something
 
 
 @pytest.mark.parametrize("block", range(3))
 @pytest.mark.parametrize("policy", [ROOMY, TIGHT], ids=["roomy", "tight"])
 def test_copies_of_a_state_never_repeat_a_key_nor_a_number(block: int, policy: Policy) -> None:
     fatal = 0
-    for seed in range(block * 15, block * 15 + 15):
+    for seed in range(block * SEEDS, (block + 1) * SEEDS):
         fatal += run(seed, policy, copies=True, forgeries=True).tally.get("fatal", 0)
     assert fatal > 0  # some forks are found out
