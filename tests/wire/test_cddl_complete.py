@@ -59,8 +59,8 @@ ALLOWED = {
     "sealed-file": f"1 0 2 6 without the last|1 0 2 {_FIELDS}|1 1 without the last|2 0 ({_HEADER})|without the last",
 }
 """Changes that a rule may describe although no decoder takes them: optional parts and lists, for rules without a
-decoder; documents in an enrolment, which are opaque there; and what CDDL cannot say (claims are not empty; fields 10 and
-11 of a bundle come together)."""
+decoder; documents in an enrolment, which are opaque there; and what CDDL cannot say (claims are not empty; fields 10
+and 11 of a bundle come together)."""
 
 
 @each_shown
