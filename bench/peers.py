@@ -10,8 +10,8 @@ turns, like everywhere in this benchmark. What is compared is not the same work:
   encoding, strict parsing and finding the session. Once in one direction; once with the two ends taking turns, where
   the Double Ratchet agrees anew with each message, and Sealway after 64.
 - aiocoap's OSCORE: the same AEAD around a CoAP message, under one key that never changes. No ratchet.
-- x3dh: the same agreement on another curve, with 100 one-time keys. On both sides the initiator verifies the offer. In
-  Sealway's figure are a first message, sealed and opened, and the initiator's signature over the transcript.
+- x3dh: the same agreement on the same curve (suite 3), with 100 one-time keys. On both sides the initiator verifies the
+  offer. In Sealway's figure are a first message, sealed and opened, and the initiator's signature over the transcript.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from pathlib import Path
 from bench.measure import Pair, Subject, cpu_each
 from bench.sealing import open_all, readings, running, seal_all
 from bench.starting import STARTS, start_verified_and_accept, two_parties
+from sealway.crypto.suites import SUITE_3
 from tests.protocol.session_pair import End
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -107,7 +108,7 @@ def _turns_us() -> float:
 
 
 def _start_us() -> float:
-    domain, a, b = two_parties()
+    domain, a, b = two_parties(SUITE_3)
 
     def work() -> None:
         for _ in range(STARTS):

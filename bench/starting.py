@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from bench.measure import Pair, Subject, cpu_each
 from bench.sealing import reading
 from sealway.crypto.keys import Secret
-from sealway.crypto.suites import SUITE_1
+from sealway.crypto.suites import SUITE_1, Suite
 from sealway.identity.bundles import ProvenBundle, sign_bundle, verify_bundle, verify_offer
 from sealway.protocol.policy import DEFAULT_POLICY
 from sealway.protocol.prekeys import bundle_claims, make_prekeys
@@ -47,17 +47,17 @@ class Party:
     one_time: OneTimeSecret
 
 
-def two_parties() -> tuple[Domain, Party, Party]:
+def two_parties(suite: Suite = SUITE_1) -> tuple[Domain, Party, Party]:
     """Return an initiator and a responder with one-time keys, and their domain."""
     domain = Domain()
-    return domain, _party(domain, "device", "meter"), _party(domain, "application", "ops")
+    return domain, _party(domain, "device", "meter", suite), _party(domain, "application", "ops", suite)
 
 
-def _party(domain: Domain, role: str, label: str) -> Party:
-    member, secrets = domain.member(role, label), make_prekeys(os.urandom, SUITE_1.curve)
+def _party(domain: Domain, role: str, label: str, suite: Suite) -> Party:
+    member, secrets = domain.member(role, label, suite=suite), make_prekeys(os.urandom, suite.curve)
     claims, public = bundle_claims(
         secrets, bundle_id=os.urandom(4), name=member.name, mailbox=member.mailbox, sequence=1,
-        suite=SUITE_1, agreement_key=member.agreer.public, now_s=domain.now,
+        suite=suite, agreement_key=member.agreer.public, now_s=domain.now,
     )  # fmt: skip
     encoded = sign_bundle(claims, member.credential, member.signer)
     offer = Offer(encoded, OneTimeKey(0, public[0], merkle_path(public, 0)))
