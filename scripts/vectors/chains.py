@@ -15,7 +15,19 @@ from sealway.wire.message import CODE_POST, Message
 
 def cases() -> list[dict[str, Any]]:
     """Return every case."""
-    made = [steady, lost, reordered, replayed, steps, late_epoch, reseeds, jumped_reseed, restarted_start, skipped_far]
+    made = [
+        steady,
+        lost,
+        reordered,
+        replayed,
+        steps,
+        late_epoch,
+        reseeds,
+        jumped_reseed,
+        restarted_start,
+        skipped_far,
+        far_first_reply,
+    ]
     made += [
         suite_2,
         suite_3,
@@ -186,6 +198,27 @@ def skipped_far() -> Script:
     far = replace(envelope, number=envelope.number + 65_537)
     script.open("b", far.encode(), note="forged number, beyond the walk")
     script.open("b", envelope.encode())
+    return script
+
+
+def far_first_reply() -> Script:
+    """An initiator knows no chain of the responder yet: the way to the first one costs as well."""
+    about = (
+        "a first reply, or a late reseed, that begins more than 65 536 numbers on is refused before a step is derived"
+    )
+    script = Script("far first reply", about)
+    script.open("b", script.seal("a"))
+    genuine = script.seal("b", step=True)
+    envelope = Envelope.decode(genuine)
+    x, salt = envelope.opener.x if envelope.opener is not None else None, bytes(16)
+    for first in (65_537, 1 << 31):
+        far = replace(envelope, number=first, opener=Opener(first, x, 0, (1, salt)))
+        script.open("a", far.encode(), note=f"epoch from 0, its chain from {first}")
+    many = replace(envelope, number=1, opener=Opener(1, x, 0, (1_026, salt)))
+    script.open("a", many.encode(), note="more reseeds passed over than roots may be kept")
+    script.open("a", genuine)
+    late = replace(Envelope.decode(script.seal("b")), number=70_000, opener=Opener(70_000, reseed=(1, salt)))
+    script.open("a", late.encode(), note="a reseed of a known epoch, far away")
     return script
 
 

@@ -294,18 +294,21 @@ class Session:
             return self.epochs[place], next(c for c in self.epochs[place].chains if c.j == j), False, 0
         epoch, is_new = self._epoch_of(opener)
         if opener["reseed"] is None:
-            return epoch, epoch.chains[0], is_new, self._closing(opener["first"]) if is_new else 0
+            return epoch, epoch.chains[0], is_new, self._closing(opener["first"], epoch) if is_new else 0
         j, salt = opener["reseed"]
         for chain in epoch.chains:
             if chain.j == j:
                 demand((chain.salt, chain.first) == (salt, opener["first"]), "not-authentic, suspected")
                 return epoch, chain, False, 0
-        cost = max(0, j - epoch.k) + self._closing(opener["first"])
+        cost = max(0, j - epoch.k) + self._closing(opener["first"], epoch)
         return epoch, self._reseeded(epoch, j, salt, opener["first"]), True, cost
 
-    def _closing(self, first: int) -> int:
-        last = self.epochs[-1].chains[-1] if self.epochs else None
-        return max(0, first - last.next) if last is not None and last.key is not None else 0
+    def _closing(self, first: int, epoch: Epoch) -> int:
+        """What lies before a new chain: since the newest known one, or, if there is none, since the epoch began."""
+        if not self.epochs:
+            return first - epoch.first
+        last = self.epochs[-1].chains[-1]
+        return max(0, first - last.next) if last.key is not None else 0
 
     def _epoch_of(self, opener: dict[str, Any]) -> tuple[Epoch, bool]:
         if opener["x"] is None:
