@@ -83,7 +83,7 @@ def _accepted(town: Town, envelope: bytes) -> tuple[str, Session | None, bytes]:
     try:
         session, opened = accept(
             decoded, town.app.own(), town.meter.proven(), signed_prekey=town.app.scalar("prekey"), one_time=one_time,
-            receive_kid=b"\x07", now_ms=BEGIN_MS, policy=DEFAULT_POLICY, ml_kem=town.app.ml_kem,
+            receive_kid=b"\x07", now_ms=BEGIN_MS, policy=DEFAULT_POLICY, ml_kem=town.app.decapsulator,
         )  # fmt: skip
     except SealwayError as refusal:
         return "not-trusted" if isinstance(refusal, NotTrusted) else verdict(refusal), None, b""

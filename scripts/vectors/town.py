@@ -44,6 +44,11 @@ class Party:
         return Secret(value(f"start {self.label} {what}"))
 
     @property
+    def decapsulator(self) -> kem.Decapsulator | None:
+        """Its ML-KEM key at work."""
+        return kem.Decapsulator(self.ml_kem) if self.ml_kem is not None else None
+
+    @property
     def signer(self) -> SoftSigner:
         """The key of its certificate."""
         return SoftSigner(self.scalar("signature"), self.suite.signature)

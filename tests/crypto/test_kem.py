@@ -34,21 +34,21 @@ def test_the_library_does_what_fips_203_says(number: int) -> None:
     public = kem.public_key(Secret(seed))
     assert public == fips203.public_key(seed)
     shared, ciphertext = fips203.encapsulate(public, hashlib.sha256(seed).digest())
-    assert kem.decapsulate(Secret(seed), ciphertext) == Secret(shared)
+    assert kem.Decapsulator(Secret(seed)).decapsulate(ciphertext) == Secret(shared)
 
 
 def test_what_is_encapsulated_is_what_comes_out() -> None:
     sent, again = encapsulate(kem.public_key(SEED)), encapsulate(kem.public_key(SEED))
     assert (len(sent.ciphertext), len(sent.shared)) == (kem.CIPHERTEXT_BYTES, kem.SHARED_BYTES)
-    assert kem.decapsulate(SEED, sent.ciphertext) == sent.shared
+    assert kem.Decapsulator(SEED).decapsulate(sent.ciphertext) == sent.shared
     assert (sent.ciphertext, sent.shared) != (again.ciphertext, again.shared)
 
 
 def test_another_ciphertext_gives_another_secret_and_no_error() -> None:
     sent = encapsulate(kem.public_key(SEED))
     changed = bytes([sent.ciphertext[0] ^ 1]) + sent.ciphertext[1:]
-    assert kem.decapsulate(SEED, changed) != sent.shared
-    assert kem.decapsulate(Secret(bytes(64)), sent.ciphertext) != sent.shared
+    assert kem.Decapsulator(SEED).decapsulate(changed) != sent.shared
+    assert kem.Decapsulator(Secret(bytes(64))).decapsulate(sent.ciphertext) != sent.shared
 
 
 def test_a_key_whose_coefficients_are_too_large_is_refused() -> None:
@@ -65,10 +65,12 @@ def test_lengths_are_checked() -> None:
         with pytest.raises(LocalMisuse):
             kem.public_key(Secret(bytes(length)))
         with pytest.raises(LocalMisuse):
+            kem.Decapsulator(Secret(bytes(length)))
+        with pytest.raises(LocalMisuse):
             kem.generate_seed(lambda _, length=length: bytes(length))  # type: ignore[misc]
     for length in (0, 1087, 1089):
         with pytest.raises(Malformed):
-            kem.decapsulate(SEED, bytes(length))
+            kem.Decapsulator(SEED).decapsulate(bytes(length))
     for ciphertext, shared in ((1087, 32), (1088, 31)):
         with pytest.raises(LocalMisuse):
             kem.Encapsulated(bytes(ciphertext), Secret(bytes(shared)))

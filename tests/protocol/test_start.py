@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sealway.crypto.kem import Encapsulator
+from sealway.crypto.kem import Decapsulator, Encapsulator
 from sealway.crypto.keys import SoftSigner, agree, generate_scalar, public_x
 from sealway.crypto.secret import Secret
 from sealway.crypto.suites import SUITE_1, SUITE_2, Suite
@@ -88,7 +88,7 @@ class Party:
         return accept(
             envelope, own or self.own, initiator, signed_prekey=self.secrets.signed_prekey,
             one_time=self.one_time(index), receive_kid=b"\x02", now_ms=NOW_MS, policy=policy,
-            ml_kem=self.secrets.ml_kem,
+            ml_kem=Decapsulator(self.secrets.ml_kem) if self.secrets.ml_kem is not None else None,
         )  # fmt: skip
 
     def sealed(self, session: Session, payload: bytes = b"hello") -> Envelope:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from sealway.crypto.kem import Encapsulated, Encapsulator, decapsulate
+from sealway.crypto.kem import Decapsulator, Encapsulated, Encapsulator
 from sealway.crypto.ports import Agreer, Random, Signer
 from sealway.crypto.secret import Secret
 from sealway.crypto.suites import Suite, suite_of_alg
@@ -111,7 +111,8 @@ def start(
 
 def accept(
     envelope: Envelope, me: OwnKeys, initiator: ProvenBundle, *, signed_prekey: Secret, one_time: OneTimeSecret | None,
-    receive_kid: bytes, now_ms: int, policy: Policy, allowance: Allowance | None = None, ml_kem: Secret | None = None,
+    receive_kid: bytes, now_ms: int, policy: Policy, allowance: Allowance | None = None,
+    ml_kem: Decapsulator | None = None,
 ) -> tuple[Session, Opened]:  # fmt: skip
     """Accept a start as its responder and open the envelope that carries it.
 
@@ -202,14 +203,14 @@ def _encapsulated(peer: ProvenBundle, policy: Policy, encapsulate: Encapsulator 
     return encapsulate(key)
 
 
-def _decapsulated(header: StartHeader, policy: Policy, seed: Secret | None) -> Secret | None:
+def _decapsulated(header: StartHeader, policy: Policy, key: Decapsulator | None) -> Secret | None:
     if header.ml_kem is None:
         if policy.post_quantum is PostQuantum.REQUIRED:
             raise NotPostQuantum("a start without an ML-KEM part, which this end requires")
         return None
-    if seed is None:
+    if key is None:
         raise Malformed("a start with an ML-KEM part to a bundle without such a key")
-    return decapsulate(seed, header.ml_kem)
+    return key.decapsulate(header.ml_kem)
 
 
 def common_suite(mine: ProvenBundle, peer: ProvenBundle) -> Suite:

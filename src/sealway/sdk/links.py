@@ -141,7 +141,7 @@ class Links:
         session, opened = accept(
             envelope, self._own_keys(own), initiator, signed_prekey=own.signed_prekey, one_time=one_time,
             receive_kid=choose_kid(self._kids, self._random), now_ms=self._clock.now_ms(), policy=self._policy,
-            allowance=self._sessions.for_strangers(), ml_kem=own.ml_kem,
+            allowance=self._sessions.for_strangers(), ml_kem=own.decapsulator,
         )  # fmt: skip
         said = opened.message
         newest, forked = (said.newest_session, said.forked_session) if said is not None else (None, None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass, field
 
+from sealway.crypto.kem import Decapsulator
 from sealway.crypto.keys import SCALAR_BYTES
 from sealway.crypto.ports import Random
 from sealway.crypto.secret import Secret
@@ -44,6 +45,10 @@ class OwnBundle:
     signed_prekey: Secret
     ml_kem: Secret | None
     one_time: dict[int, Secret] = field(default_factory=dict)
+    decapsulator: Decapsulator | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.decapsulator = Decapsulator(self.ml_kem) if self.ml_kem is not None else None
 
     def secret_for(self, index: int | None) -> OneTimeSecret | None:
         """Return the private half that a start names, None if it names none. Raises PrekeyGone."""
