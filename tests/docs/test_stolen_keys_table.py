@@ -13,7 +13,7 @@ ROWS = [line.strip("| ").split(" | ") for line in SECTION.splitlines() if line.s
 NOTES = dict(re.findall(r"^(\d+)\. (.+)$", SECTION, re.M))
 CLAIMS_NOTHING = re.compile(r"–|nothing: .*|there is nothing to heal; .*")
 STOLEN = [
-    "certificate key", "agreement key", "signed prekey", "one-time key", "private halves of a bundle",
+    "certificate key", "agreement key", "signed prekey", "one-time key", "ML-KEM key", "private halves of a bundle",
     "a session's state, of a device", "a session's state, of an application", "owner's root key", "issuing CA's key",
     "grant key", "gateway's hop key", "hub's hop key", "keystore's passphrase", "the files, without the passphrase",
     "the files and the passphrase", "key of a sealed file",

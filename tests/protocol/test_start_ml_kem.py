@@ -91,6 +91,24 @@ def replace_secrets(party: Party, secrets: object) -> Party:
     return other
 
 
+def test_the_thief_of_an_ml_kem_key_reads_no_start(alice: Party, bob: Party) -> None:
+    """It takes the private halves of all the agreements besides, as a start without ML-KEM does."""
+    _, first = begun(alice, bob, index=1)
+    other = bob.secrets.one_time[3]
+    thief = replace_secrets(bob, replace(bob.secrets, signed_prekey=other))
+    with pytest.raises(NotAuthentic):
+        thief.accept(first, alice.bundle, 1)
+    thief = replace_secrets(bob, bob.secrets)
+    thief.identity_key = other
+    with pytest.raises(NotAuthentic):
+        thief.accept(first, alice.bundle, 1)
+    halves = list(bob.secrets.one_time)
+    halves[1] = other
+    with pytest.raises(NotAuthentic):
+        replace_secrets(bob, replace(bob.secrets, one_time=tuple(halves))).accept(first, alice.bundle, 1)
+    bob.accept(first, alice.bundle, 1)
+
+
 def test_a_start_whose_ciphertext_was_removed_does_not_open(alice: Party, bob: Party) -> None:
     _, first = begun(alice, bob)
     assert first.start is not None

@@ -10,6 +10,7 @@ import pytest
 from sealway.crypto.suites import SUITE_2, SUITE_3, Suite
 from sealway.protocol.policy import DEFAULT_POLICY
 from sealway.protocol.start import start
+from sealway.sdk.encapsulating import encapsulate
 from sealway.wire.envelope import Envelope
 from sealway.wire.message import CODE_POST, Message
 from tests.identity.small_domain import SmallDomain
@@ -32,10 +33,10 @@ def overhead(alice: Party, bob: Party, *, kid: bytes, newest: bytes, index: int 
     """The bytes of a real first envelope beyond those of the message in it."""
     session = start(
         alice.own, bob.offer(index), alice.signer, receive_kid=kid, newest=newest, now_ms=NOW_MS,
-        random=alice.random, policy=DEFAULT_POLICY,
+        random=alice.random, policy=DEFAULT_POLICY, encapsulate=encapsulate,
     )  # fmt: skip
     envelope = alice.sealed(session, bytes(length))
-    assert envelope.start is not None and envelope.start.ml_kem is None
+    assert envelope.start is not None and (envelope.start.ml_kem is not None) == bob.ml_kem
     assert Envelope.decode(envelope.encode()) == envelope
     return len(envelope.encode()) - len(Message(CODE_POST, payload=bytes(length)).encode())
 
@@ -68,3 +69,6 @@ def test_the_page_says_what_a_start_costs(alice: Party) -> None:
         for length in (25, 64, 106):
             assert words.format(overhead(alice, bob, kid=b"\x01", newest=newest, length=length)) in text
     assert f"never more than {MOST}" in text
+    quantum = Party(alice.domain, "bob", {"bundle_id": b"id-b"}, ml_kem=True)
+    more = overhead(alice, quantum, kid=b"\x01", newest=b"") - overhead(alice, bob, kid=b"\x01", newest=b"")
+    assert f"each of these is {more} bytes more" in text
