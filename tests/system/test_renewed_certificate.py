@@ -45,7 +45,7 @@ def long_lived(world: World) -> None:
 
 
 async def command(world: World, ops: object, payload: bytes) -> None:
-    await ops.request(world.meter, "valve", payload, timeout=timedelta(seconds=60))  # type: ignore[attr-defined]
+    await ops.request(world.meter, "valve", payload, timeout=timedelta(hours=2))  # type: ignore[attr-defined]
 
 
 async def test_commands_in_an_old_session_go_on_after_the_old_certificate_has_expired(fast: World) -> None:
