@@ -38,6 +38,7 @@ from sealway.sdk.sessions import Held
 from sealway.storage.store import connect
 from sealway.transports.memory import MemoryHub
 from sealway.transports.ports import Collected
+from sealway.wire.address import Name
 from sealway.wire.header import StartHeader
 from sealway.wire.message import CODE_POST, Message
 from tests.protocol.session_pair import START_MS
@@ -115,9 +116,9 @@ def _add(endpoint: Endpoint, index: int, template: bytes) -> None:
     session = restore(template, SentLog(), DEFAULT_POLICY, reopened=False)
     session.hash, x5t, ephemeral = (hashlib.sha256(b"%d %s" % (index, what)).digest() for what in (b"h", b"x", b"e"))
     session.peer, session.kid_in = f"sealway://building.example/device/meter-{index:06}", _kid(index)
-    held = Held(session, "abcdefghijklmnop", b"", x5t)
+    held = Held(session, Name.parse(session.peer).mailbox, b"", x5t, sealed_ms=START_MS)
     endpoint.sessions.add(held)
-    endpoint.sessions.record_start(StartHeader(bytes(32), x5t, b"k", ephemeral, index % 64), session, _BUNDLE)
+    endpoint.sessions.record_start(StartHeader(bytes(32), x5t, b"k", ephemeral, index % 64), held, _BUNDLE)
     endpoint.sessions.send_on(held)
     endpoint.journal.note(_FIRST_REPLY, session.hash, bytes(4), bytes(16), START_MS)
 

@@ -110,11 +110,46 @@ def test_other_bytes_anywhere_give_a_session_or_lost_state(position: int, put: b
     restored_or_lost(checked(fields[:position] + put + fields[position + instead_of :]))
 
 
-@given(st.integers(0, 2), st.integers(0, 2**32 - 1))
-def test_counts_that_do_not_fit_give_a_session_or_lost_state(which: int, count: int) -> None:
-    fields = bytearray(SNAPSHOT[:-CHECK_BYTES])
-    fields[2 + 4 * which : 6 + 4 * which] = count.to_bytes(4)
-    restored_or_lost(checked(bytes(fields)))
+@given(st.binary(min_size=14, max_size=26))
+def test_another_head_gives_a_session_or_lost_state(head: bytes) -> None:
+    restored_or_lost(checked(SNAPSHOT[:1] + head + SNAPSHOT[1 + len(head) : -CHECK_BYTES]))
+
+
+@pytest.mark.parametrize("make", [ends, talking, eventful])
+def test_a_session_whose_names_are_stored_beside_it(make: type) -> None:
+    for end in make():
+        session, names = end.session, (end.session.hash, end.session.peer, end.session.kid_in)
+        data = snapshot(session, named=False)
+        refuse_damaged(data, names)
+        again = restore(data, session.log, session.policy, reopened=False, names=names)
+        assert snapshot(again) == snapshot(session) and session.hash not in data
+        for wrong in ((bytes(32), *names[1:]), (names[0], "x", names[2]), (*names[:2], b""), None, (b"", None, b"")):
+            with pytest.raises(StateLost):
+                restore(data, session.log, session.policy, names=wrong)  # type: ignore[arg-type]
+            with pytest.raises(StateLost):
+                refuse_damaged(data, wrong)  # type: ignore[arg-type]
+        with pytest.raises(StateLost):
+            restore(checked(data[:-CHECK_BYTES]), session.log, session.policy)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("created_ms", 0), ("heard_ms", 1), ("heard_ms", 2**47), ("stepped_ms", -1), ("failed_opens", 70_000)],
+)
+def test_times_before_the_session_and_long_numbers(name: str, value: int) -> None:
+    for end in talking():
+        session = end.session
+        setattr(session, name, session.created_ms + value if value < 0 else value)
+        again = restore(snapshot(session), session.log, session.policy, reopened=False)
+        assert getattr(again, name) == getattr(session, name) and snapshot(again) == snapshot(session)
+
+
+@pytest.mark.parametrize("number", [2**16, 2**32 - 1, 2**32])
+def test_high_message_numbers(number: int) -> None:
+    for end in talking():
+        end.session.send.next_number = number
+        again = restore(snapshot(end.session), end.session.log, end.session.policy, reopened=False)
+        assert again.send.next_number == number and snapshot(again) == snapshot(end.session)
 
 
 def restored_or_lost(data: bytes) -> None:

@@ -6,9 +6,9 @@ or a memory has changed a bit is lost state, not one whose numbers run back. The
 directory: it is read only by the version that wrote it, or by a later one through ``VERSION``. It holds keys; where it
 is stored decides who can read the past. The log of sent messages is stored beside it, row by row, and handed in again.
 
-Layout, made to be written and read in microseconds (docs/adr/0017): a head with the counts of what follows; all counts
-and message numbers, 2 or 4 bytes each; all times and what else may be longer, 8 bytes each; the lengths of all byte
-strings, 1 or 2 bytes each; these strings; a CRC-32. The order is that in which ``snapshot`` writes and ``restore``
+Layout, made to be small, and written and read in microseconds (docs/adr/0017): a head with how many there are of what
+follows; all counts; all message numbers and what else is short; all times; the lengths of all byte strings; these
+strings; a CRC-32. The order is that in which ``snapshot`` writes and ``restore``
 reads.
 """
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 import zlib
 from itertools import accumulate, islice, pairwise
 from itertools import chain as _joined
-from struct import Struct, error, pack, unpack_from
+from struct import Struct, calcsize, error, pack, unpack_from
 
 from sealway.crypto.secret import Secret
 from sealway.crypto.suites import suite
@@ -33,79 +33,100 @@ from sealway.protocol.session import Session, Start
 from sealway.wire import cbor
 from sealway.wire.header import StartHeader
 
-VERSION = 5
+VERSION = 6
 CHECK_BYTES = 4
 """At the end of a snapshot: a CRC-32, against decay. Who can write here has the keys, and needs no changed bits."""
 _LIMIT = 1 << 26
-_HEAD = Struct(">BBIII")
-_LAYOUTS = (">{}H{}Q{}B", ">{}I{}Q{}H")
-"""Narrow, while all numbers and lengths allow it; wide."""
+_HEADS = Struct(">BBHI4B"), Struct(">BBHI4B"), Struct(">BBHI4I")
+_LAYOUTS = (">{}B{}H{}I{}B", ">{}B{}I{}I{}B", ">{}I{}Q{}Q{}H")
+"""Narrow, while all that is in it allows it: times are told from a moment before the session began; with longer
+numbers; wide."""
+_WIDE = 2
+_LOW = 0xFFFFFFFF
 
 # Flags, in the first of the small numbers.
 _INITIATOR, _MY_TURN, _ANNOUNCE, _SILENCE_TOLD, _PEER_FORKED, _MUST_RESEED = 1, 2, 4, 8, 16, 32
-_HAS_SENDING, _HAS_START, _HAS_STOPPED, _HAS_REPORTED = 64, 128, 256, 512
+_HAS_SENDING, _HAS_START, _HAS_STOPPED, _HAS_REPORTED, _NAMED = 64, 128, 256, 512, 1_024
+
+Names = tuple[bytes, str, bytes]
+"""A session's hash, its peer's name, and the identifier that it is found by."""
 
 
 class _Writing:
-    """What goes into a snapshot, by kind."""
+    """What goes into a snapshot, by kind. Times are milliseconds since the Unix epoch, 0 stands for none."""
 
-    __slots__ = ("longs", "shorts", "strings")
+    __slots__ = ("counts", "shorts", "strings", "times")
 
     def __init__(self) -> None:
+        self.counts: list[int] = []
         self.shorts: list[int] = []
-        self.longs: list[int] = []
+        self.times: list[int] = []
         self.strings: list[bytes] = []
 
     def ranges(self, numbers: RangeSet) -> None:
         firsts, lasts = numbers.edges
-        self.shorts.append(len(firsts))
+        self.counts.append(len(firsts))
         if firsts:
             self.shorts += firsts
             self.shorts += lasts
 
     def secrets(self, mapping: dict[int, bytes]) -> None:
-        self.shorts.append(len(mapping))
+        self.counts.append(len(mapping))
         if mapping:
             self.shorts += mapping
             self.strings += mapping.values()
 
-    def encode(self) -> bytes:
-        shorts, longs, strings = self.shorts, self.longs, self.strings
-        a, b, c, lengths = len(shorts), len(longs), len(strings), [*map(len, strings)]
-        width = 0 if max(shorts) < 1 << 16 and max(lengths) < 1 << 8 else 1
-        fixed = pack(_LAYOUTS[width].format(a, b, c), *shorts, *longs, *lengths)
-        return b"".join((_HEAD.pack(VERSION, width, a, b, c), fixed, *strings))
+    def encode(self, base: int) -> bytes:
+        counts, shorts, strings, lengths = self.counts, self.shorts, self.strings, [*map(len, self.strings)]
+        times = [time and (time - base or -1) for time in self.times]
+        sizes = len(counts), len(shorts), len(times), len(lengths)
+        width = _width(base, max(counts), max(shorts), max(lengths), min(times), max(times))
+        if width == _WIDE:
+            base, times = 0, self.times
+        head = _HEADS[width].pack(VERSION, width, base >> 32, base & _LOW, *sizes)
+        fixed = pack(_LAYOUTS[width].format(*sizes), *counts, *shorts, *times, *lengths)
+        return b"".join((head, fixed, *strings))
+
+
+def _width(base: int, count: int, short: int, length: int, earliest: int, latest: int) -> int:
+    if count >= 1 << 8 or base >= 1 << 48 or length >= 1 << 8 or earliest < 0 or latest >= 1 << 32 or short >= 1 << 32:
+        return _WIDE
+    return 0 if short < 1 << 16 else 1
 
 
 class _Reading:
     """The same, read in the same order. LookupError, ValueError or struct.error: it is not a snapshot."""
 
-    __slots__ = ("long", "longs", "short", "shorts", "string", "strings")
+    __slots__ = ("count", "counts", "short", "shorts", "string", "strings", "time", "times")
 
     def __init__(self, data: bytes) -> None:
-        version, width, a, b, c = _HEAD.unpack_from(data)
-        if version != VERSION:
-            raise ValueError(f"a stored session has version {version}; this program reads version {VERSION}")
-        size = (2 * a + 8 * b + c) if width == 0 else (4 * a + 8 * b + 2 * c)
-        if size > len(data):
+        if data[0] != VERSION:
+            raise ValueError(f"a stored session has version {data[0]}; this program reads version {VERSION}")
+        head, layout = _HEADS[data[1]], _LAYOUTS[data[1]]
+        _, _, high, low, a, b, c, d = head.unpack_from(data)
+        base = high << 32 | low
+        if a + b + c + d > len(data):
             raise ValueError("a snapshot that is shorter than it says")
-        fixed = unpack_from(_LAYOUTS[width].format(a, b, c), data, _HEAD.size)
-        self.shorts, self.longs = iter(fixed[:a]), iter(fixed[a : a + b])
-        self.strings = iter(_cut(data, _HEAD.size + size, fixed[a + b :]))
-        self.short, self.long, self.string = self.shorts.__next__, self.longs.__next__, self.strings.__next__
+        layout = layout.format(a, b, c, d)
+        fixed = unpack_from(layout, data, head.size)
+        self.counts, self.shorts = iter(fixed[:a]), iter(fixed[a : a + b])
+        self.times = iter([time and time + base for time in fixed[a + b : a + b + c]])
+        self.strings = iter(_cut(data, head.size + calcsize(layout), fixed[a + b + c :]))
+        self.count, self.short = self.counts.__next__, self.shorts.__next__
+        self.time, self.string = self.times.__next__, self.strings.__next__
 
     def ranges(self) -> RangeSet:
-        count, shorts = self.short(), self.shorts
+        count, shorts = self.count(), self.shorts
         return RangeSet.of_edges(list(islice(shorts, count)), list(islice(shorts, count)))
 
     def secrets(self) -> dict[int, bytes]:
-        count, string = self.short(), self.string
+        count, string = self.count(), self.string
         if not count:
             return {}
         return {number: string() for number in list(islice(self.shorts, count))}
 
     def finish(self) -> None:
-        for left in _joined(self.shorts, self.longs, self.strings):
+        for left in _joined(self.counts, self.shorts, self.times, self.strings):
             raise ValueError(f"a snapshot with more in it than a session: {type(left).__name__}")
 
 
@@ -116,12 +137,22 @@ def _cut(data: bytes, at: int, lengths: tuple[int, ...]) -> list[bytes]:
     return [data[begin:end] for begin, end in pairwise(ends)]
 
 
-def snapshot(session: Session) -> bytes:
-    """Return the session's whole state, secrets included."""
+def snapshot(session: Session, *, named: bool = True) -> bytes:
+    """Return the session's whole state, secrets included.
+
+    Args:
+        named: with what names it. Who stores these beside it hands them in again.
+    """
     s, out = session, _Writing()
-    out.shorts += (_flags(s), s.suite.number, s.since_step, s.failed_opens)
-    out.longs += (s.created_ms, s.stepped_ms, s.heard_ms, 0 if s.max_silence_s is None else s.max_silence_s + 1)
-    out.strings += (s.hash, s.root, s.peer_x, s.kid_in, s.kid_out, s.peer.encode())
+    epochs = s.receive.epochs
+    peer_x = b"" if epochs and epochs[-1].x == s.peer_x else s.peer_x  # as it is but for the first step
+    flags, silence = _flags(s) | (_NAMED if named else 0), s.max_silence_s
+    out.shorts += (flags, s.since_step, s.failed_opens, 0 if silence is None else silence + 1)
+    out.counts.append(s.suite.number)
+    out.times += (s.created_ms, s.stepped_ms, s.heard_ms)
+    out.strings += (s.root, peer_x, s.kid_out)
+    if named:
+        out.strings += (s.hash, s.peer.encode(), s.kid_in)
     if s.stopped is not None:
         out.strings.append(s.stopped.encode())
     _write_sending(out, s.send)
@@ -129,34 +160,41 @@ def snapshot(session: Session) -> bytes:
     if s.start is not None:
         out.strings.append(_start(s.start))
     _write_clock(out, s.clock)
-    out.shorts.append(len(s.forks_told))
-    out.longs += s.forks_told
-    fields = out.encode()
-    return fields + _check(fields)
+    out.counts.append(len(s.forks_told))
+    out.times += s.forks_told
+    fields = out.encode(max(0, s.created_ms - 1))
+    return fields + _check(fields, None if named else (s.hash, s.peer, s.kid_in))
 
 
-def restore(data: bytes, log: SentLog, policy: Policy, *, reopened: bool = True) -> Session:
+def restore(
+    data: bytes, log: SentLog, policy: Policy, *, reopened: bool = True, names: Names | None = None
+) -> Session:  # fmt: skip
     """Return the session of a snapshot.
 
     Args:
         reopened: the state was opened since this was written, so that the session reseeds before it seals. False only
         for what this process has written itself.
+        names: of one that was made without them.
 
     Raises:
-        StateLost: the bytes are damaged or of an unknown version.
+        StateLost: the bytes are damaged, of an unknown version, or not of the session that is named.
     """
     try:
-        session = _session(_Reading(_checked(data)), log, policy)
-    except (SealwayError, ValueError, TypeError, LookupError, StopIteration, RuntimeError, error) as damage:
-        raise _damaged() from damage
+        session = _session(_Reading(_checked(data, names)), log, policy, names)
+    except (SealwayError, ValueError, TypeError, LookupError, AttributeError, StopIteration, RuntimeError, error) as no:
+        raise _damaged() from no
     if reopened:
         session.resume()
     return session
 
 
-def refuse_damaged(data: bytes) -> None:
+def refuse_damaged(data: bytes, names: Names | None = None) -> None:
     """Look whether a snapshot is whole and of this version, without making a session of it. Raises StateLost."""
-    if data[:1] != _VERSION_BYTE or _check(data[:-CHECK_BYTES]) != data[-CHECK_BYTES:]:
+    try:
+        _checked(data, names)
+    except (Malformed, TypeError, AttributeError) as damage:
+        raise _damaged() from damage
+    if data[:1] != _VERSION_BYTE:
         raise _damaged()
 
 
@@ -167,13 +205,17 @@ def _damaged() -> StateLost:
     return StateLost("a stored session is damaged", hint="restore nothing over it; begin a new session")
 
 
-def _check(fields: bytes) -> bytes:
-    return zlib.crc32(fields).to_bytes(CHECK_BYTES)
+def _check(fields: bytes, names: Names | None) -> bytes:
+    check = zlib.crc32(fields)
+    if names is not None:
+        digest, peer, kid = names
+        check = zlib.crc32(kid, zlib.crc32(peer.encode(), zlib.crc32(digest, check)))
+    return check.to_bytes(CHECK_BYTES)
 
 
-def _checked(data: bytes) -> bytes:
+def _checked(data: bytes, names: Names | None) -> bytes:
     fields = data[:-CHECK_BYTES]
-    if _check(fields) != data[-CHECK_BYTES:]:
+    if _check(fields, names) != data[-CHECK_BYTES:]:
         raise Malformed("a snapshot's check value does not fit")
     return fields
 
@@ -209,17 +251,21 @@ def _presences(s: Session) -> int:
     return flags
 
 
-def _session(data: _Reading, log: SentLog, policy: Policy) -> Session:
-    short, long, string = data.short, data.long, data.string
-    flags, number, since_step, failed_opens = short(), short(), short(), short()
-    created, stepped, heard, silence = long(), long(), long(), long()
-    digest, root, peer_x, kid_in, kid_out, peer = string(), string(), string(), string(), string(), string().decode()
+def _session(data: _Reading, log: SentLog, policy: Policy, names: Names | None) -> Session:
+    short, time, string = data.short, data.time, data.string
+    flags, since_step, failed_opens, silence = short(), short(), short(), short()
+    number = data.count()
+    created, stepped, heard = time(), time(), time()
+    root, peer_x, kid_out = string(), string(), string()
+    digest, peer, kid_in = (string(), string().decode(), string()) if flags & _NAMED else names or _nameless()
     stopped = string().decode() if flags & _HAS_STOPPED else None
     send, receive = _to_sending(data, flags), _to_receiving(data, flags)
     start = _to_start(string()) if flags & _HAS_START else None
     clock = _to_clock(data)
-    forks_told = [long() for _ in range(short())]
+    forks_told = [time() for _ in range(data.count())]
     data.finish()
+    if not peer_x and receive.epochs:
+        peer_x = receive.epochs[-1].x
     return Session(
         suite(number), digest, peer, flags & _INITIATOR != 0, root, flags & _MY_TURN != 0, peer_x, kid_in, kid_out,
         created, send, receive, log, start, flags & _ANNOUNCE != 0, stepped, since_step, clock, heard,
@@ -228,31 +274,35 @@ def _session(data: _Reading, log: SentLog, policy: Policy) -> Session:
     )  # fmt: skip
 
 
+def _nameless() -> Names:
+    raise ValueError("a snapshot without names")
+
+
 def _write_sending(out: _Writing, send: Sending) -> None:
     e = send.epoch
     if e is not None:
         out.strings += (e.x, e.x_secret.reveal(), e.reseed_root, e.chain, e.salt)
         out.shorts += (e.first, e.chain_first, e.j)
     # -1 stands for "none yet"; shifted by one it is no negative number.
-    out.longs += (send.next_number, send.highest_acked + 1, send.highest_acked_in + 1)
+    out.shorts += (send.next_number, send.highest_acked + 1, send.highest_acked_in + 1)
     out.ranges(send.acked)
     out.ranges(send.unkept)
     out.ranges(send.void)
 
 
 def _to_sending(data: _Reading, flags: int) -> Sending:
-    short, long, string, epoch = data.short, data.long, data.string, None
+    short, string, epoch = data.short, data.string, None
     if flags & _HAS_SENDING:
         x, secret, root, chain, salt = string(), Secret(string()), string(), string(), string()
         first, chain_first, j = short(), short(), short()
         epoch = SendingEpoch(x, secret, first, root, chain, chain_first, j, salt)
-    number, highest, highest_in = long(), long() - 1, long() - 1
+    number, highest, highest_in = short(), short() - 1, short() - 1
     sets = data.ranges(), data.ranges(), data.ranges()
     return Sending(epoch, number, flags & _MUST_RESEED != 0, *sets, highest, highest_in)
 
 
 def _write_receiving(out: _Writing, receive: Receiving) -> None:
-    out.shorts.append(len(receive.epochs))
+    out.counts.append(len(receive.epochs))
     for epoch in receive.epochs:
         _write_epoch(out, epoch)
     out.ranges(receive.closed)
@@ -266,7 +316,7 @@ def _write_receiving(out: _Writing, receive: Receiving) -> None:
 
 
 def _to_receiving(data: _Reading, flags: int) -> Receiving:
-    epochs = [_to_epoch(data) for _ in range(data.short())]
+    epochs = [_to_epoch(data) for _ in range(data.count())]
     sets, marks = (data.ranges(), data.ranges(), data.ranges()), data.secrets()
     reported = (data.short(), data.string()) if flags & _HAS_REPORTED else None
     return Receiving(epochs, *sets, marks, reported)
@@ -274,27 +324,27 @@ def _to_receiving(data: _Reading, flags: int) -> Receiving:
 
 def _write_epoch(out: _Writing, e: Epoch) -> None:
     out.strings += (e.x, e.reseed_root)
-    out.longs.append(0 if e.superseded_ms is None else e.superseded_ms + 1)
-    out.shorts += (e.first, e.next_j, len(e.chains))
+    out.times.append(0 if e.superseded_ms is None else e.superseded_ms + 1)
+    out.shorts += (e.first, e.next_j)
+    out.counts.append(len(e.chains))
     for c in e.chains:
-        # The next number may be one more than fits into 4 bytes; its distance from the first always does.
-        out.shorts += (c.first, c.j, c.next - c.first)
+        out.shorts += (c.first, c.j, c.next)
         out.strings += (c.salt, b"" if c.key is None else c.key)
         out.secrets(c.skipped)
     out.secrets(e.skipped_roots)
 
 
 def _to_epoch(data: _Reading) -> Epoch:
-    x, root, superseded = data.string(), data.string(), data.long()
-    first, next_j, count = data.short(), data.short(), data.short()
-    chains = [_to_chain(data) for _ in range(count)]
+    x, root, superseded = data.string(), data.string(), data.time()
+    first, next_j = data.short(), data.short()
+    chains = [_to_chain(data) for _ in range(data.count())]
     return Epoch(x, first, root, next_j, chains, data.secrets(), superseded - 1 if superseded else None)
 
 
 def _to_chain(data: _Reading) -> Chain:
-    first, j, distance = data.short(), data.short(), data.short()
+    first, j, following = data.short(), data.short(), data.short()
     salt, key = data.string(), data.string()
-    return Chain(first, j, salt, first + distance, key or None, data.secrets())
+    return Chain(first, j, salt, following, key or None, data.secrets())
 
 
 def _start(start: Start) -> bytes:
@@ -308,15 +358,16 @@ def _to_start(encoded: bytes) -> Start:
 
 def _write_clock(out: _Writing, clock: ReceiptClock) -> None:
     due = 0 if clock.due_ms is None else clock.due_ms + 1
-    out.longs += (due, clock.waiting_ms, clock.sent_ms)
-    out.shorts += (clock.waiting, clock.quiet, len(clock.listed))
+    out.times += (due, clock.waiting_ms, clock.sent_ms)
+    out.shorts += (clock.waiting, clock.quiet)
+    out.counts.append(len(clock.listed))
     for (first, last), since in clock.listed.items():
         out.shorts += (first, last)
-        out.longs.append(since + 1)
+        out.times.append(since + 1)
 
 
 def _to_clock(data: _Reading) -> ReceiptClock:
-    short, long = data.short, data.long
-    due, waiting_ms, sent_ms, waiting, quiet, count = long(), long(), long(), short(), short(), short()
-    listed = {(short(), short()): long() - 1 for _ in range(count)}
+    short, time = data.short, data.time
+    due, waiting_ms, sent_ms, waiting, quiet = time(), time(), time(), short(), short()
+    listed = {(short(), short()): time() - 1 for _ in range(data.count())}
     return ReceiptClock(due - 1 if due else None, waiting, quiet, waiting_ms, sent_ms, listed)

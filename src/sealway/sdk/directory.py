@@ -20,6 +20,7 @@ from sealway.identity.root import OwnerRoot
 from sealway.sdk.clock import Clock
 from sealway.sdk.evidence import Evidence
 from sealway.sdk.journal import Journal
+from sealway.sdk.sessionrows import Ask
 from sealway.transports.ports import Carrier
 from sealway.wire.address import Name
 from sealway.wire.bundle import Offer, SignedBundle
@@ -35,7 +36,8 @@ class Directory:
     bundle."""
 
     def __init__(
-        self, carrier: Carrier, root: OwnerRoot, journal: Journal, clock: Clock, evidence: Evidence
+        self, carrier: Carrier, root: OwnerRoot, journal: Journal, clock: Clock, evidence: Evidence,
+        ask: Ask,
     ) -> None:  # fmt: skip
         self._carrier = carrier
         self._evidence = evidence
@@ -43,13 +45,13 @@ class Directory:
         self._journal = journal
         self._clock = clock
         self._chains: dict[bytes, tuple[bytes, ...]] = {}
-        self._sequences: dict[str, int] = {}
+        self._ask = ask
+        self._unsaved: dict[str, int] = {}
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Read what was seen before."""
         for x5t, chain in connection.execute("SELECT x5t, chain FROM certificates"):
             self._chains[x5t] = CertChain.decode(chain).certificates
-        self._sequences.update(connection.execute("SELECT name, sequence FROM peers"))
 
     async def offer(self, name: Name) -> ProvenBundle:
         """Claim a bundle of ``name``, with a one-time key if any is left, to begin a session.
@@ -61,7 +63,7 @@ class Directory:
         encoded = await self._carrier.claim_bundle(str(name))
         with self._told_if_refused(encoded):
             credential = await self._signer_of(Offer.decode(encoded).bundle, name)
-            lowest = self._sequences.get(str(name), 1)
+            lowest = max(1, self._sequence(str(name)))
             proven = verify_offer(encoded, credential, self._now_s(), lowest_sequence=max(1, lowest))
         self._remember(proven)
         return proven
@@ -79,7 +81,7 @@ class Directory:
         credential = self._proven(introduction.chain, hashlib.sha256(introduction.chain[0]).digest(), name)
         if credential.role not in ("device", "application"):
             raise NotTrusted(f"{credential.name} is not an endpoint")
-        lowest = 1 if name is None else max(1, self._sequences.get(str(name), 1))
+        lowest = 1 if name is None else max(1, self._sequence(str(name)))
         proven = verify_bundle(introduction.bundle, credential, self._now_s(), lowest_sequence=lowest)
         if name is not None:
             self._remember(proven)
@@ -166,13 +168,25 @@ class Directory:
 
     def _remember(self, proven: ProvenBundle) -> None:
         name, sequence = str(proven.credential.name), proven.claims.sequence
-        if sequence > self._sequences.get(name, 0):
-            self._sequences[name] = sequence
+        if sequence > self._sequence(name):
+            self._unsaved[name] = sequence
+            self._journal.then(lambda: self._is_saved(name, sequence))
             self._journal.note(
                 "INSERT INTO peers (name, sequence) VALUES (?, ?)"
                 " ON CONFLICT (name) DO UPDATE SET sequence = max(sequence, excluded.sequence)",
                 name, sequence,
             )  # fmt: skip
+
+    def _sequence(self, name: str) -> int:
+        """The highest that was seen in a bundle of this endpoint, 0 if none was."""
+        if name in self._unsaved:
+            return self._unsaved[name]
+        rows = self._ask("SELECT sequence FROM peers WHERE name = ?", name)
+        return int(rows[0][0]) if rows else 0
+
+    def _is_saved(self, name: str, sequence: int) -> None:
+        if self._unsaved.get(name) == sequence:
+            del self._unsaved[name]
 
     def _now_s(self) -> int:
         return self._clock.now_ms() // 1_000

@@ -109,7 +109,7 @@ class Endpoint:
         self.evidence = Evidence()
         self.outbox = Outbox(policy)
         self.sessions = Sessions(self.journal, kids, policy, self.store.ask, in_memory=sessions_in_memory)
-        self.directory = Directory(carrier, member.root, self.journal, clock, self.evidence)
+        self.directory = Directory(carrier, member.root, self.journal, clock, self.evidence, self.store.ask)
         self.inbox = Inbox(self.store)
         self.engine = Engine(
             self.sessions, self.outbox, self.journal, clock, random, policy, self.evidence, self.inbox.offer,

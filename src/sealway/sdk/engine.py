@@ -29,13 +29,14 @@ from sealway.sdk.outbox import Outbox
 from sealway.sdk.schema import SENT
 from sealway.sdk.sessions import Held, Leaving, Sessions
 from sealway.sdk.waitingkeys import WaitingKeys
+from sealway.wire.address import Name
 from sealway.wire.envelope import Envelope
 from sealway.wire.header import Claims
 from sealway.wire.message import CODE_EMPTY, FileKey, FirstIdentity, Message
 
 _SENT = "INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _WAITING = (
-    "SELECT session, number, mailbox, envelope FROM sent JOIN sessions ON hash = session AND state IS NOT NULL"
+    "SELECT session, number, peer, mailbox, envelope FROM sent JOIN sessions ON hash = session AND state IS NOT NULL"
     " WHERE envelope IS NOT NULL ORDER BY sent.sealed, session, number"
 )
 _INBOX = (
@@ -84,8 +85,8 @@ class Engine:
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Fill the outbox from what an earlier process left unacknowledged."""
-        for session, number, mailbox, envelope in connection.execute(_WAITING):
-            self.outbox.add((session, number), mailbox, envelope, kept=True)
+        for session, number, peer, mailbox, envelope in connection.execute(_WAITING):
+            self.outbox.add((session, number), mailbox or Name.parse(peer).mailbox, envelope, kept=True)
         (last,) = connection.execute("SELECT max(id) FROM inbox").fetchone()
         self._last_row = last or 0
 
@@ -155,7 +156,7 @@ class Engine:
 
     def _offer(self, held: Held, sealed: Sealed) -> None:
         key = (held.session.hash, sealed.number)
-        self.journal.then(lambda: self.outbox.add(key, held.mailbox, sealed.envelope, kept=sealed.kept))
+        self.journal.then(lambda: self.outbox.add(key, held.address, sealed.envelope, kept=sealed.kept))
 
     def seal_if_due(self, held: Held, now_ms: int) -> None:
         """Seal a bare receipt if its time has come, and a sign of life where this end has been silent for half of what

@@ -286,10 +286,8 @@ def _read(connection: sqlite3.Connection, vault: Vault, row: SessionRow, *, odd:
         raise StateLost("what is stored of the messages sealed in it is damaged")
     Leaving(row.leaving)
     _check_address(row)
-    session = restore(vault.unwrap(row.slot, SESSION, row.state), stored_log(connection, row.hash), DEFAULT_POLICY)
-    if (session.hash, session.peer, session.kid_in) != (row.hash, row.peer, row.kid):
-        raise StateLost("a stored session is not the one that its row names")
-    return session
+    state, names = vault.unwrap(row.slot, SESSION, row.state), (row.hash, row.peer, row.kid)
+    return restore(state, stored_log(connection, row.hash), DEFAULT_POLICY, names=names)
 
 
 def _check_address(row: SessionRow) -> None:

@@ -18,10 +18,12 @@ from sealway.protocol.life import Machine, Step
 from sealway.protocol.policy import Policy
 from sealway.protocol.sentlog import SentLog
 from sealway.protocol.session import Session
-from sealway.protocol.snapshot import restore
+from sealway.protocol.snapshot import Names, restore
 from sealway.sdk.schema import SESSION
+from sealway.sdk.sessionrows import StoredSession
+from sealway.wire.address import Name
 
-_HEAD = Struct(">QQqqB?QQqqBB")
+_HEAD = Struct(">QQqqB?QQqqBBH")
 _DIGEST = 32
 
 
@@ -55,7 +57,7 @@ class Held:
     """A session and what only the endpoint needs to know of it. Times in Unix milliseconds.
 
     Args:
-        mailbox: the peer's.
+        mailbox: the peer's, or empty if it is the one that its name gives.
         newest: the newest session that its start named, or empty.
         x5t: SHA-256 of the peer's certificate.
         resumed_at: the lowest number sealed since an opening of the state that no receipt has confirmed yet: if the
@@ -96,6 +98,11 @@ class Held:
     unanswered: bool = False
 
     @property
+    def address(self) -> str:
+        """The peer's mailbox."""
+        return self.mailbox or Name.parse(self.session.peer).mailbox
+
+    @property
     def owed(self) -> int:
         """How many of its messages the peer has neither acknowledged nor been told to forget."""
         send = self.session.send
@@ -104,12 +111,13 @@ class Held:
 
 def packed(held: Held) -> bytes:
     """Return a session that is not dirty as bytes: a tenth of what it takes up otherwise."""
-    mailbox = held.mailbox.encode()
+    mailbox, peer = held.mailbox.encode(), held.session.peer.encode()
     head = _HEAD.pack(
         held.row, held.slot, _or_less(held.resumed_at), _or_less(held.offered_ms), held.leaving, held.shown,
         held.opening, held.sealed_ms, held.reported, _or_less(held.due_ms), len(mailbox), len(held.newest),
+        len(peer),
     )  # fmt: skip
-    return b"".join((head, mailbox, held.newest, held.x5t, held.saved))
+    return b"".join((head, mailbox, held.newest, peer, held.session.hash, held.x5t, held.saved))
 
 
 class Thaw:
@@ -132,30 +140,29 @@ class Thaw:
         self.count = 0
         """How many were made."""
 
-    def from_row(
-        self, row: int, slot: int, state: bytes, mailbox: str, newest: bytes, x5t: bytes, resumed: int | None,
-        offered: int | None, leaving: int, opening: int, sealed: int, reported: int, due: int | None, shown: int,
-    ) -> Held:  # fmt: skip
-        """Return a session of the columns of its row. Raises StateLost if it is damaged."""
-        saved = self._unwrap(slot, SESSION, state)
-        session = self._session(saved, opening)
-        held = Held(session, mailbox, newest, x5t, resumed, offered, Leaving(leaving), shown != 0, sealed, reported)
-        return self._marked(held, row, slot, due, opening, saved)
-
-    def from_bytes(self, data: bytes) -> Held:
-        """Return a session that ``packed`` has packed."""
-        row, slot, resumed, offered, leaving, shown, opening, sealed, reported, due, *lengths = _HEAD.unpack_from(data)
-        a, b, c, d = accumulate((*lengths, _DIGEST), initial=_HEAD.size)
-        saved = data[d:]
+    def from_row(self, row: StoredSession) -> Held:
+        """Return a session of its row. Raises StateLost if it is damaged."""
+        saved = self._unwrap(row.slot, SESSION, row.state)
         held = Held(
-            self._session(saved, opening), data[a:b].decode(), data[b:c], data[c:d], _or_none(resumed),
+            self._session(saved, row.opening, (row.hash, row.peer, row.kid)), row.mailbox, row.newest, row.x5t,
+            row.resumed, row.offered, Leaving(row.leaving), row.shown != 0, row.sealed * 1_000, row.reported,
+        )  # fmt: skip
+        return self._marked(held, row.id, row.slot, row.due, row.opening, saved)
+
+    def from_bytes(self, data: bytes, kid: bytes) -> Held:
+        """Return the session that ``packed`` has packed, and that is found by ``kid``."""
+        row, slot, resumed, offered, leaving, shown, opening, sealed, reported, due, *lengths = _HEAD.unpack_from(data)
+        a, b, c, d, e, f = accumulate((*lengths, _DIGEST, _DIGEST), initial=_HEAD.size)
+        saved, names = data[f:], (data[d:e], data[c:d].decode(), kid)
+        held = Held(
+            self._session(saved, opening, names), data[a:b].decode(), data[b:c], data[e:f], _or_none(resumed),
             _or_none(offered), Leaving(leaving), shown, sealed, reported,
         )  # fmt: skip
         return self._marked(held, row, slot, _or_none(due), opening, saved)
 
-    def _session(self, saved: bytes, opening: int) -> Session:
+    def _session(self, saved: bytes, opening: int, names: Names) -> Session:
         self.count += 1
-        session = restore(saved, _NO_LOG, self._policy, reopened=opening != self._opening)
+        session = restore(saved, _NO_LOG, self._policy, reopened=opening != self._opening, names=names)
         session.log = self._log(session.hash)
         return session
 

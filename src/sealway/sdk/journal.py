@@ -191,9 +191,9 @@ class Journal:
         return statements, after, saved
 
     def _saving(self, held: Held) -> tuple[Any, ...]:
-        held.saved, held.opening = snapshot(held.session), self._opening
+        held.saved, held.opening = snapshot(held.session, named=False), self._opening
         state = self.vault.wrap(held.slot, SESSION, held.saved)
-        return state, self._opening, held.sealed_ms, held.resumed_at, held.row
+        return state, self._opening, held.sealed_ms // 1_000, held.resumed_at, held.row
 
     def _are_saved(self, saved: list[Held]) -> None:
         clean = [held for held in saved if held.row not in self._dirty]

@@ -147,7 +147,7 @@ class Links:
         newest, forked = (said.newest_session, said.forked_session) if said is not None else (None, None)
         held = Held(session, initiator.claims.mailbox.mailbox, newest or b"", header.x5t)
         self._sessions.add(held)
-        self._sessions.record_start(header, session, envelope.kid)
+        self._sessions.record_start(header, held, envelope.kid)
         self._prekeys.spend(envelope.kid, header.one_time)
         self._sessions.choose(held, forked)
         self._journal.count("sessions_accepted")

@@ -171,11 +171,12 @@ def _repair(connection: sqlite3.Connection, vault: Vault, plan: Plan, now_ms: in
 def _leave(connection: sqlite3.Connection, vault: Vault, found: SessionFinding, *, restored: bool) -> None:
     """Let the endpoint leave a session when it runs; in one of a restored state it never seals or opens again."""
     row = found.row
-    session = restore(vault.unwrap(row.slot, SESSION, row.state), stored_log(connection, row.hash), DEFAULT_POLICY)
+    state, names = vault.unwrap(row.slot, SESSION, row.state), (row.hash, row.peer, row.kid)
+    session = restore(state, stored_log(connection, row.hash), DEFAULT_POLICY, names=names)
     if restored:
         session.stopped = session.stopped or RESTORED
     leaving = _leaving(row.leaving, lost=restored or found.condition is Condition.LOST)
-    wrapped = vault.wrap(row.slot, SESSION, snapshot(session))
+    wrapped = vault.wrap(row.slot, SESSION, snapshot(session, named=False))
     connection.execute(_LEAVE, (row.slot, wrapped, int(leaving), row.resumed, row.hash))
 
 
@@ -205,7 +206,8 @@ def _replace(
     _set_aside(connection, now_ms, "session", found, found.why, opened=numbers.count)
     leaving = _leaving(row.leaving, lost=restored)
     slot = row.slot if isinstance(row.slot, int) and 0 <= row.slot < SLOT_END else vault.allocate()
-    connection.execute(_LEAVE, (slot, vault.wrap(slot, SESSION, snapshot(stub)), int(leaving), resumed, row.hash))
+    wrapped = vault.wrap(slot, SESSION, snapshot(stub, named=False))
+    connection.execute(_LEAVE, (slot, wrapped, int(leaving), resumed, row.hash))
 
 
 def _close(connection: sqlite3.Connection, found: SessionFinding, now_ms: int) -> None:

@@ -187,8 +187,9 @@ SCRIPTS: Final = (
         id INTEGER PRIMARY KEY,
         hash BLOB NOT NULL,
         peer TEXT NOT NULL,
+        peer_key INTEGER NOT NULL DEFAULT 0, -- of its name: what an index of names would take up is a tenth of all
         kid BLOB NOT NULL,
-        mailbox TEXT NOT NULL,              -- the peer's
+        mailbox TEXT NOT NULL,              -- the peer's; empty if it is the one that its name gives
         newest BLOB NOT NULL,               -- the newest session that its start named, or empty
         x5t BLOB NOT NULL,                  -- SHA-256 of the peer's certificate
         created INTEGER NOT NULL,
@@ -199,7 +200,7 @@ SCRIPTS: Final = (
         offered INTEGER,                    -- when a hop first took its start
         leaving INTEGER NOT NULL DEFAULT 0, -- its messages have to move to another session; see Leaving
         opening INTEGER NOT NULL DEFAULT 0, -- of the directory, in which the state was written
-        sealed INTEGER NOT NULL DEFAULT 0,  -- when its newest message was
+        sealed INTEGER NOT NULL DEFAULT 0,  -- when its newest message was, in seconds
         reported INTEGER NOT NULL DEFAULT -1, -- highest number that was reported as unacknowledged
         due INTEGER,                        -- when time has something to do with it, or earlier
         unanswered INTEGER NOT NULL DEFAULT 0, -- 1: its start is
@@ -210,11 +211,27 @@ SCRIPTS: Final = (
             hash, peer, kid, mailbox, newest, x5t, created, slot, state, closed, resumed, offered, leaving, due
         ) SELECT hash, peer, kid, mailbox, newest, x5t, created, slot, state, closed, resumed, offered, leaving, 0
         FROM sessions ORDER BY created;
+    CREATE TABLE peers_now (
+        name TEXT PRIMARY KEY,
+        sending INTEGER,                    -- the session to send on
+        sequence INTEGER NOT NULL DEFAULT 0 -- highest bundle sequence seen
+    ) WITHOUT ROWID;
+    INSERT INTO peers_now
+        SELECT name, (SELECT id FROM sessions_now WHERE hash = sending), sequence FROM peers;
+    DROP TABLE peers;
+    ALTER TABLE peers_now RENAME TO peers;
+    DROP TABLE starts;                      -- of sessions that no version reads any more
+    CREATE TABLE starts (                   -- accepted starts, remembered as long as their signed prekey
+        start BLOB PRIMARY KEY,             -- SHA-256, 16 bytes, of certificate hash and ephemeral key
+        session INTEGER NOT NULL,
+        bundle BLOB NOT NULL,
+        one_time INTEGER
+    ) WITHOUT ROWID;
     DROP TABLE sessions;
     ALTER TABLE sessions_now RENAME TO sessions;
     CREATE UNIQUE INDEX sessions_hash ON sessions (hash);
     CREATE INDEX sessions_kid ON sessions (kid);
-    CREATE INDEX sessions_peer ON sessions (peer);
+    CREATE INDEX sessions_peer ON sessions (peer_key);
     CREATE INDEX sessions_due ON sessions (due) WHERE due IS NOT NULL;
     CREATE INDEX sessions_leaving ON sessions (id) WHERE leaving IN (1, 3);
     CREATE INDEX sessions_unanswered ON sessions (id) WHERE unanswered;

@@ -66,12 +66,12 @@ class SessionCache:
     def _thawed(self, kid: bytes) -> Held | None:
         data = self._packed.get(kid)
         if data is not None:
-            held = self._thaw.from_bytes(data)
+            held = self._thaw.from_bytes(data, kid)
         else:
             row = self._rows.of_kid(kid)
             if row is None:
                 return None
-            held = self._thaw.from_row(*row)
+            held = self._thaw.from_row(row)
         self.own(held)
         return held
 

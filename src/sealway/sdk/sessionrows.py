@@ -3,30 +3,53 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+from zlib import crc32
 
 from sealway.protocol.sentlog import SentLog, SentRecord, Uptime
+from sealway.wire.header import StartHeader
 
 Ask = Callable[..., list[Any]]
 """Runs a query, with its parameters, at once; returns its rows."""
 
-COLUMNS: Final = (
-    "id, slot, state, mailbox, newest, x5t, resumed, offered, leaving, opening, sealed, reported, due, shown"
-)
+
+class StoredSession(NamedTuple):
+    """The columns of a session that make it; see schema.py."""
+
+    hash: bytes
+    peer: str
+    kid: bytes
+    id: int
+    slot: int
+    state: bytes
+    mailbox: str
+    newest: bytes
+    x5t: bytes
+    resumed: int | None
+    offered: int | None
+    leaving: int
+    opening: int
+    sealed: int
+    reported: int
+    due: int | None
+    shown: int
+
+
 ADD: Final = (
-    "INSERT INTO sessions (hash, peer, kid, mailbox, newest, x5t, created, id, slot, due, unanswered)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO sessions (hash, peer, kid, mailbox, newest, x5t, created, id, slot, due, unanswered, peer_key)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 SEND_ON: Final = (
     "INSERT INTO peers (name, sending) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET sending = excluded.sending"
 )
 FORGET_STARTS: Final = (
     "DELETE FROM starts WHERE bundle NOT IN ({}) AND NOT EXISTS"
-    " (SELECT 1 FROM sessions WHERE sessions.hash = starts.session AND state IS NOT NULL)"
+    " (SELECT 1 FROM sessions WHERE sessions.id = starts.session AND state IS NOT NULL)"
 )
-_OF_KID: Final = f"SELECT {COLUMNS} FROM sessions WHERE kid = ? AND state IS NOT NULL"  # noqa: S608 - columns of ours
+_OF_KID: Final = f"SELECT {', '.join(StoredSession._fields)} FROM sessions WHERE kid = ? AND state IS NOT NULL"  # noqa: S608 - ours
 
 
 class SessionRows:
@@ -35,10 +58,10 @@ class SessionRows:
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
 
-    def of_kid(self, kid: bytes) -> tuple[Any, ...] | None:
-        """Return the columns of the session that is found by an identifier."""
+    def of_kid(self, kid: bytes) -> StoredSession | None:
+        """Return the session that is found by an identifier."""
         rows = self._ask(_OF_KID, kid)
-        return rows[0] if rows else None
+        return StoredSession._make(rows[0]) if rows else None
 
     def kid_of(self, digest: bytes) -> bytes | None:
         """Return the identifier of a session that is not closed."""
@@ -59,7 +82,8 @@ class SessionRows:
 
     def of_peer(self, peer: str) -> list[bytes]:
         """Return the identifiers of a peer's sessions that are not closed, the oldest first."""
-        return _first(self._ask("SELECT kid FROM sessions WHERE peer = ? AND state IS NOT NULL ORDER BY id", peer))
+        query = "SELECT kid FROM sessions WHERE peer_key = ? AND peer = ? AND state IS NOT NULL ORDER BY id"
+        return _first(self._ask(query, peer_key(peer), peer))
 
     def unanswered(self) -> list[bytes]:
         """Return the identifiers of sessions whose start nobody has answered."""
@@ -90,17 +114,27 @@ class SessionRows:
 
     def sending_to(self, peer: str) -> bytes | None:
         """Return the hash of the session that this peer is sent to on."""
-        rows = self._ask("SELECT sending FROM peers WHERE name = ?", peer)
+        rows = self._ask("SELECT hash FROM peers JOIN sessions ON id = sending WHERE name = ?", peer)
         return rows[0][0] if rows else None
 
-    def started(self, x5t: bytes, ephemeral: bytes) -> bytes | None:
-        """Return the hash of the session that a start has begun, None if it was never accepted."""
-        rows = self._ask("SELECT session FROM starts WHERE x5t = ? AND ephemeral = ?", x5t, ephemeral)
-        return rows[0][0] if rows else None
+    def started(self, start: bytes) -> tuple[bool, bytes | None]:
+        """Return (accepted before, the hash of its session if that is not forgotten) for a start."""
+        rows = self._ask("SELECT hash FROM starts LEFT JOIN sessions ON id = session WHERE start = ?", start)
+        return bool(rows), rows[0][0] if rows else None
 
     def log(self, digest: bytes) -> SentLog:
         """Return the log of a session, which is read when it is first needed."""
         return SentLog(stored=lambda: _records(self._ask(_SENT, digest)))
+
+
+def peer_key(peer: str) -> int:
+    """Return what a peer's sessions are found by; short, and now and then the same for another peer."""
+    return crc32(peer.encode()) - (1 << 31)
+
+
+def start_key(header: StartHeader) -> bytes:
+    """Return what an accepted start is found by, so that it is never accepted again."""
+    return hashlib.sha256(header.x5t + header.ephemeral).digest()[:16]
 
 
 _SENT: Final = "SELECT number, tag, boot, uptime, sealed FROM sent WHERE session = ?"

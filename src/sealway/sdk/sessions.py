@@ -14,7 +14,6 @@ from zlib import crc32
 from sealway.protocol.allowance import Allowance, SharedAllowance
 from sealway.protocol.peers import KnownSession, prefer
 from sealway.protocol.policy import Policy
-from sealway.protocol.session import Session
 from sealway.protocol.snapshot import refuse_damaged
 from sealway.sdk.due import after_looking, soonest
 from sealway.sdk.held import Held, Leaving, Thaw
@@ -22,9 +21,10 @@ from sealway.sdk.journal import Journal
 from sealway.sdk.kidpool import KidPool
 from sealway.sdk.schema import SESSION
 from sealway.sdk.sessioncache import IN_MEMORY, SessionCache
-from sealway.sdk.sessionrows import ADD, FORGET_STARTS, SEND_ON, Ask, SessionRows, stored_log
+from sealway.sdk.sessionrows import ADD, FORGET_STARTS, SEND_ON, Ask, SessionRows, peer_key, start_key, stored_log
 from sealway.sdk.totals import Totals
 from sealway.sdk.windows import Windows
+from sealway.wire.address import Name
 from sealway.wire.header import StartHeader
 from sealway.wire.message import FirstIdentity
 
@@ -32,7 +32,7 @@ __all__ = ["IN_MEMORY", "Held", "Leaving", "Sessions", "stored_log"]
 
 _MOST_PEERS = 4_096
 _DUE_AT_ONCE = 256
-_TO_CHECK = "SELECT slot, state, leaving, typeof(mailbox) FROM sessions WHERE state IS NOT NULL"
+_TO_CHECK = "SELECT hash, peer, kid, slot, state, leaving, typeof(mailbox) FROM sessions WHERE state IS NOT NULL"
 _TIMERS = "session_timers"
 
 
@@ -51,12 +51,12 @@ class Sessions:
         self._kids = kids
         self._policy = policy
         self._rows = SessionRows(ask)
-        self.opening = int.from_bytes(os.urandom(8)) >> 1
+        self.opening = int.from_bytes(os.urandom(6)) >> 1
         """Drawn anew for each opening of the directory: what carries it was written by this process."""
         self.shared = SharedAllowance(policy)
         thaw = Thaw(policy, self.opening, journal.vault.unwrap, self._rows.log)
         self.cache = SessionCache(self._rows, thaw, self.shared, in_memory)
-        self._starts: dict[tuple[bytes, bytes], bytes] = {}
+        self._starts: dict[bytes, bytes] = {}
         self._sending: dict[str, bytes | None] = {}
         self._sending_unsaved: dict[str, bytes] = {}
         self._unoffered: set[bytes] = set()
@@ -78,8 +78,8 @@ class Sessions:
         """Look at what an earlier process left; each session will reseed before it seals. Raises StateLost."""
         self._heed_other_timers(connection, crc32(repr((self._policy, silence_s)).encode()))
         unwrap = self._journal.vault.unwrap
-        for slot, state, leaving, kind in connection.execute(_TO_CHECK):
-            refuse_damaged(unwrap(slot, SESSION, state))
+        for digest, peer, kid, slot, state, leaving, kind in connection.execute(_TO_CHECK):
+            refuse_damaged(unwrap(slot, SESSION, state), (digest, peer, kid))
             if Leaving(leaving) is None or kind != "text":
                 raise ValueError("a stored session does not say whose it is")
         self.to_leave.update(self._rows.to_leave())
@@ -102,8 +102,9 @@ class Sessions:
     # finding ---------------------------------------------------------------------------------------------------
     def started_by(self, header: StartHeader) -> tuple[bool, Held | None]:
         """Return (seen before, the session if it is still held) for a start."""
-        digest = self._starts.get((header.x5t, header.ephemeral)) or self._rows.started(header.x5t, header.ephemeral)
-        return digest is not None, self.by_hash(digest) if digest is not None else None
+        start = start_key(header)
+        seen, digest = (True, self._starts[start]) if start in self._starts else self._rows.started(start)
+        return seen, self.by_hash(digest) if digest is not None else None
 
     def _surely(self, digest: bytes) -> Held:
         held = self.by_hash(digest)
@@ -168,8 +169,11 @@ class Sessions:
         self.cache.own(held)
         self._kids.take(session.kid_in)
         self._journal.then(lambda: self._kids.stored(session.kid_in))
+        if held.mailbox == Name.parse(session.peer).mailbox:
+            held.mailbox = ""
         row = (session.hash, session.peer, session.kid_in, held.mailbox, held.newest, held.x5t, session.created_ms)
-        self._journal.note(ADD, *row, held.row, held.slot, held.due_ms, held.unanswered)
+        more = (held.row, held.slot, held.due_ms, held.unanswered, peer_key(session.peer))
+        self._journal.note(ADD, *row, *more)
         self.keep_within(held)
         self.touch(held)
 
@@ -203,11 +207,11 @@ class Sessions:
         for held in saved:
             self.cache.keep(held)
 
-    def record_start(self, header: StartHeader, session: Session, bundle: bytes) -> None:
+    def record_start(self, header: StartHeader, held: Held, bundle: bytes) -> None:
         """Remember an accepted start, so that it is never accepted again."""
-        start = header.x5t, header.ephemeral
-        self._starts[start] = session.hash
-        self._journal.note("INSERT INTO starts VALUES (?, ?, ?, ?, ?)", *start, session.hash, bundle, header.one_time)
+        start = start_key(header)
+        self._starts[start] = held.session.hash
+        self._journal.note("INSERT INTO starts VALUES (?, ?, ?, ?)", start, held.row, bundle, header.one_time)
         self._journal.then(lambda: self._starts.__delitem__(start))
 
     def send_on(self, held: Held) -> None:
@@ -218,7 +222,7 @@ class Sessions:
             self.touch(before)
         self._sending.pop(session.peer, None)
         self._sending_unsaved[session.peer] = session.hash
-        self._journal.note(SEND_ON, session.peer, session.hash)
+        self._journal.note(SEND_ON, session.peer, held.row)
         self._journal.then(lambda: self._sending_is_saved(session.peer, session.hash))
 
     def _sending_is_saved(self, peer: str, digest: bytes) -> None:
