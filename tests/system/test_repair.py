@@ -347,7 +347,8 @@ async def test_what_is_set_aside_holds_no_key(fast: World) -> None:
     kept = rows(fast.path / "meter", "SELECT * FROM set_aside")
     assert len(kept) == 1 and not any(isinstance(value, bytes) for value in kept[0])
     stub = stored_session(fast.path / "meter")
-    session = restore(state, SentLog(), DEFAULT_POLICY)
+    ((digest, peer, kid),) = rows(fast.path / "meter", "SELECT hash, peer, kid FROM sessions")
+    session = restore(state, SentLog(), DEFAULT_POLICY, names=(digest, peer, kid))
     sending, receiving = session.send.epoch, session.receive.epochs[-1]
     assert sending is not None
     secrets = {session.root, sending.x_secret.reveal(), sending.chain, sending.reseed_root, receiving.reseed_root}
