@@ -53,11 +53,11 @@ class SmallTown:
         shutil.copytree(original, base / "town")
         return cls(base / "town")
 
-    def meter(self, label: str = "meter") -> AbstractAsyncContextManager[Device]:
-        return Device.open(self.base / label, passphrase=SECRET, carrier=self.hub.carrier())
+    def meter(self, label: str = "meter", **options: Any) -> AbstractAsyncContextManager[Device]:
+        return Device.open(self.base / label, passphrase=SECRET, carrier=self.hub.carrier(), **options)
 
-    def ops(self) -> AbstractAsyncContextManager[Application]:
-        return Application.open(self.base / "ops", passphrase=SECRET, carrier=self.hub.carrier())
+    def ops(self, **options: Any) -> AbstractAsyncContextManager[Application]:
+        return Application.open(self.base / "ops", passphrase=SECRET, carrier=self.hub.carrier(), **options)
 
 
 async def until(reached: Callable[[], bool], seconds: float = 20.0) -> None:
