@@ -14,6 +14,7 @@ from sealway.errors import LocalMisuse, Malformed, NotAuthentic, NotPostQuantum,
 from sealway.identity.bundles import verify_bundle
 from sealway.protocol.policy import DEFAULT_POLICY, Policy, PostQuantum
 from sealway.protocol.session import Session
+from sealway.protocol.snapshot import restore, snapshot
 from sealway.sdk.encapsulating import encapsulate
 from sealway.wire.bundle import SignedBundle
 from sealway.wire.envelope import Envelope
@@ -75,6 +76,15 @@ def test_it_goes_with_every_suite(town: SmallDomain, suite: Suite) -> None:
     mine, first = begun(alice, bob, REQUIRED, 1)
     theirs, opened = bob.accept(first, alice.bundle, 1, policy=REQUIRED)
     assert opened.message is not None and (theirs.hash, theirs.root) == (mine.hash, mine.root)
+
+
+def test_a_restart_before_the_answer_shows_the_same_ciphertext(alice: Party, bob: Party) -> None:
+    mine, first = begun(alice, bob)
+    mine = restore(snapshot(mine), mine.log, PREFERRED)
+    again = alice.sealed(mine)
+    assert again.start == first.start and again.opener is not None
+    theirs, _ = bob.accept(again, alice.bundle)
+    assert theirs.open(first, now_ms=NOW_MS).message is not None
 
 
 def test_the_secret_enters_the_keys_and_not_only_the_transcript(alice: Party, bob: Party) -> None:
