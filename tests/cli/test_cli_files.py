@@ -154,7 +154,8 @@ def test_inspect_reads_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_status_of_what_never_ran_is_zero(tmp_path: Path) -> None:
-    assert device_status(tmp_path) == {"in_flight": 0, "sent": 0, "executed": 0, "sessions": 0, "counters": {}}
+    nothing = {"in_flight": 0, "sent": 0, "executed": 0, "sessions": 0, "counters": {}, "suites": []}
+    assert device_status(tmp_path) == nothing
     assert app_status(tmp_path)["latency_ms"] == {"p50": None, "p99": None}
     (tmp_path / "state.sqlite").write_bytes(b"nonsense" * 100)
     with pytest.raises(StateLost):
