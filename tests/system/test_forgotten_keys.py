@@ -49,9 +49,9 @@ class Witness:
     def listen(self, monkeypatch: Any) -> None:
         wrap = Vault.wrap
 
-        def watched(session: Session) -> bytes:
+        def watched(session: Session, **options: Any) -> bytes:
             self._seen |= dict.fromkeys(secrets_of(session))
-            return snapshot(session)
+            return snapshot(session, **options)
 
         def wrapped(vault: Vault, slot: int, kind: bytes, value: bytes) -> bytes:
             if kind in (SIGNED_PREKEY, ONE_TIME):  # perhaps with the seed of an ML-KEM key behind it
