@@ -273,6 +273,12 @@ class Arena:
         self.stop_traffic()
         return tally
 
+    async def red(self, tally: Tally, column: str, *, patience_s: float = PATIENCE_S) -> dict[str, Any]:
+        """Wait until something shows in this column, a bounded time; return the row."""
+        with contextlib.suppress(AssertionError):
+            await until(lambda: judge(tally, self.evidence())[column] > 0, seconds=patience_s)
+        return judge(tally, self.evidence())
+
     async def row(self, tally: Tally, *, patience_s: float = 10.0) -> dict[str, Any]:
         """Wait until the row is as it should be, a bounded time, then a moment more; return it."""
         for _ in range(2):

@@ -10,8 +10,14 @@ from tests.adversary.arena import Arena
 from tests.adversary.cases import Case, case_of
 
 
-async def perform(path: Path, name: str, *, patience_s: float = 10.0, case: Case | None = None) -> dict[str, Any]:
-    """Run an attack against live traffic; return its row."""
+async def perform(
+    path: Path, name: str, *, patience_s: float = 10.0, case: Case | None = None, red: str = ""
+) -> dict[str, Any]:  # fmt: skip
+    """Run an attack against live traffic; return its row.
+
+    Args:
+        red: a column in which something has to show before the row is looked at, a bounded time.
+    """
     case = case_of(name) if case is None else case
     async with Arena(path, **case.options).running() as arena:
         if case.warm:
@@ -21,4 +27,6 @@ async def perform(path: Path, name: str, *, patience_s: float = 10.0, case: Case
         arena.start_traffic(commands=case.commands)
         arena.beside(case.during(arena))
         tally = await arena.over(case.seconds)
+        if red:
+            await arena.red(tally, red)
         return await arena.row(tally, patience_s=patience_s)

@@ -91,7 +91,9 @@ async def test_the_row_turns_red(tmp_path: Path, control: Control) -> None:
     assert not faults(sound), sound
     with pytest.MonkeyPatch.context() as patch:
         control.breaks(patch)
-        row = await perform(tmp_path / "broken", control.attack, case=control.case, patience_s=0.3)
+        row = await perform(
+            tmp_path / "broken", control.attack, case=control.case, patience_s=0.3, red=control.red
+        )  # fmt: skip
     assert row["tried"] and row["reached_network"] == row["tried"], row
     assert row[control.red] > 0, row
     assert not control.clean or row[control.clean] == 0, row
