@@ -56,6 +56,7 @@ def test_a_device_and_an_application_of_suite_3(carried: Town) -> None:
     assert (device.stop(), watch.stop()) == (0, 0)
     for command, directory in (("device", town.base / "third"), ("app", state)):
         assert call(command, "status", "--state", directory, "--json").json()["suites"] == [3]
+        call("state", "check", "--state", directory).expect(0)
 
 
 def test_readings_arrive_and_a_command_changes_the_interval(carried: Town) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sealway.crypto.suites import SUITE_2, SUITE_3, Suite
 from sealway.errors import (
     GapTooLarge,
     LocalMisuse,
@@ -81,6 +82,16 @@ async def test_without_any_network_in_both_directions(world: World, size: int) -
         assert Preface.read(Cursor(file).read).introduction is None, "the session is answered: nobody is introduced"
         assert await opened(ops, file) == content
     assert world.hub.deposited == 0
+
+
+@pytest.mark.parametrize("suite", [SUITE_2, SUITE_3])
+async def test_files_of_the_other_suites(world: World, suite: Suite) -> None:
+    world.suite = suite
+    async with offline(world) as (meter, ops):
+        file = await sealed(meter, ops, b"content")
+        assert Preface.read(Cursor(file).read).envelope.alg == suite.cose_alg
+        assert await opened(ops, file) == b"content"
+        assert await opened(meter, await sealed(ops, meter, b"back", introduced=False)) == b"back"
 
 
 async def test_files_open_in_any_order_and_once(world: World) -> None:

@@ -69,7 +69,7 @@ class Besieged:
         return f"https://{HOST}:{self.proxy_port}"
 
 
-async def found_besieged(base: Path, seed: int) -> Besieged:
+async def found_besieged(base: Path, seed: int, suite: int) -> Besieged:
     """Make and enrol everyone. Raises TransportFailed if a command fails."""
     tcp, udp = socket.SOCK_STREAM, socket.SOCK_DGRAM
 
@@ -82,7 +82,7 @@ async def found_besieged(base: Path, seed: int) -> Besieged:
         make("device", "stranger", "device"), make("gateway", "adversary", "adversary"),
         *(free_port(kind) for kind in (tcp, tcp, udp, udp, udp)),
     )  # fmt: skip
-    await settle(base, DOMAIN, _joining(town), asyncio.Semaphore(os.cpu_count() or 2))
+    await settle(base, DOMAIN, _joining(town), asyncio.Semaphore(os.cpu_count() or 2), suite)
     for device in town.devices:
         write_rows(device, seed)
     requests_of(town).touch(mode=0o600)

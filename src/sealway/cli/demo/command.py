@@ -37,6 +37,7 @@ def demo(
     seed: Annotated[
         int | None, typer.Option(help="Decides when roles are killed and what the adversary does; default random.")
     ] = None,
+    suite: Annotated[int, typer.Option(min=1, max=3, help="What the endpoints' keys are made for.")] = 1,
     no_attacks: Annotated[bool, typer.Option("--no-attacks", help="Leave out the second act, under attack.")] = False,
 ) -> None:
     """Run a whole fleet on this computer: sealed end to end, while its processes are killed; then under attack."""
@@ -48,7 +49,7 @@ def demo(
         path, rows = settled_source(source, directory) if source is not None else (None, 0)
         chosen = seed if seed is not None else SystemRandom().randrange(1 << 31)
         live = not headless and sys.stdout.isatty()
-        report = _run(Options(devices, messages, rate, path, rows, chosen, directory, live, not no_attacks))
+        report = _run(Options(devices, messages, rate, path, rows, chosen, directory, live, not no_attacks, suite))
         if json_file is not None:
             json_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         if not report["ok"]:

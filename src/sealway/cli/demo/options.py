@@ -25,6 +25,7 @@ class Options:
         directory: where every role has its own directory.
         verbose: devices tell of every message they seal, for the live view.
         attacks: whether there is a second act, under attack.
+        suite: what the endpoints' keys are made for.
     """
 
     devices: int
@@ -36,6 +37,7 @@ class Options:
     directory: Path
     verbose: bool = False
     attacks: bool = True
+    suite: int = 1
 
     @property
     def expected(self) -> int:

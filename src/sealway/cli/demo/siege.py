@@ -78,10 +78,10 @@ class Siege:
         return request
 
 
-async def prepare(base: Path, seed: int) -> Siege:
+async def prepare(base: Path, seed: int, suite: int) -> Siege:
     """Found the town, while something else is going on. Raises TransportFailed."""
     GENTLY.set(True)
-    town = await found_besieged(base, seed)
+    town = await found_besieged(base, seed, suite)
     roles, adversaries = honest_roles(town), adversaries_of(town, base, seed)
     return Siege(town, roles, adversaries, Witnesses(), Random(seed))  # noqa: S311 - request ids, not keys
 

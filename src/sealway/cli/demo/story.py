@@ -56,7 +56,8 @@ async def tell(options: Options, show: Callable[[Story], None], say: Callable[[s
     """
     say("founding a domain: owner, hub, gateway, application and devices make their keys")
     town = await found(options)
-    besieged = asyncio.create_task(prepare(options.directory / "siege", options.seed)) if options.attacks else None
+    siege = prepare(options.directory / "siege", options.seed, options.suite) if options.attacks else None
+    besieged = asyncio.create_task(siege) if siege is not None else None
     try:
         story, report = await _first_act(options, town, show, say)
         if besieged is None:

@@ -68,28 +68,32 @@ async def found(options: Options) -> Town:
     everyone = [
         Joining(m, f"https://{HOST}:{hub_port}", _words(m, town)) for m in (hub, gateway, application, *devices)
     ]
-    await settle(base, DOMAIN, everyone, asyncio.Semaphore(os.cpu_count() or 2))
+    await settle(base, DOMAIN, everyone, asyncio.Semaphore(os.cpu_count() or 2), options.suite)
     return town
 
 
-async def settle(base: Path, domain: str, everyone: list[Joining], limit: asyncio.Semaphore) -> None:
-    """Make an owner and enrol its members, some at a time. Raises TransportFailed if a command fails."""
+async def settle(base: Path, domain: str, everyone: list[Joining], limit: asyncio.Semaphore, suite: int) -> None:
+    """Make an owner and enrol its members, some at a time. Raises TransportFailed if a command fails.
+
+    Args:
+        suite: what the endpoints' keys are made for.
+    """
     owner = base / "owner"
     write_passphrase(owner / "passphrase")
     await run("owner", "init", "--state", str(owner), "--domain", domain, *_unlock(owner))
     made = await run_json("owner", "list", "--state", str(owner), "--json")
-    await asyncio.gather(*(_request(joining.member, limit) for joining in everyone))
+    await asyncio.gather(*(_request(joining.member, limit, suite) for joining in everyone))
     for joining in everyone:  # the owner's ledger is written by one command at a time
         await run(*_enrolment(owner, joining))
     await asyncio.gather(*(_join(owner, joining.member, str(made["fingerprint"]), limit) for joining in everyone))
 
 
-async def _request(member: Member, limit: asyncio.Semaphore) -> None:
+async def _request(member: Member, limit: asyncio.Semaphore, suite: int) -> None:
     write_passphrase(member.key_file)
+    keys = ("--suite", str(suite)) if member.command in ("device", "app") else ()
+    words = ("--state", str(member.directory), "--name", member.name, *keys, *_unlock(member.directory))
     async with limit:
-        await run(
-            member.command, "init", "--state", str(member.directory), "--name", member.name, *_unlock(member.directory)
-        )
+        await run(member.command, "init", *words)
 
 
 async def _join(owner: Path, member: Member, fingerprint: str, limit: asyncio.Semaphore) -> None:
