@@ -73,6 +73,7 @@ class _Made:
 
     def __init__(self, path: Path, count: int) -> None:
         sender, receiver = running()
+        receiver.open(sender.seal())  # the first since the last receipt
         self.path, self.count = path, count
         self._sender, self._random = snapshot(sender.session), sender.random
         self._sessions: dict[int, Session] = {}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sealway.sdk import endpoint
+from sealway.sdk.role import Role
 from tests.system.world import KeyWatch, World
 
 
@@ -17,6 +18,15 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint, "TICK_S", 0.01)
     monkeypatch.setattr(endpoint, "PAUSE_S", 0.01)
     monkeypatch.setattr(endpoint, "POLL_S", 0.2)
+
+
+@pytest.fixture(autouse=True)
+def one_session_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions make room for each other at every moment that they may; tests/sdk runs with all of them in memory."""
+    for made in (endpoint.Endpoint, Role):
+        defaults = made.__init__.__kwdefaults__
+        assert defaults is not None
+        monkeypatch.setitem(defaults, "sessions_in_memory", 1)
 
 
 @pytest.fixture

@@ -57,6 +57,11 @@ class Work:
         self.steps = self.roots = self.ratchets = 0
 
 
+@pytest.fixture(autouse=True)
+def one_session_in_memory() -> None:
+    """Here all of them stay: the tests keep hold of sessions, and look at them in the middle of things."""
+
+
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     work, advance, next_root, step = Work(), schedule.advance, schedule.next_reseed_root, Sending.step

@@ -117,6 +117,8 @@ class _Reading:
 
     def ranges(self) -> RangeSet:
         count, shorts = self.count(), self.shorts
+        if not count:
+            return RangeSet()
         return RangeSet.of_edges(list(islice(shorts, count)), list(islice(shorts, count)))
 
     def secrets(self) -> dict[int, bytes]:

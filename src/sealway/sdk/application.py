@@ -25,6 +25,7 @@ from sealway.sdk.inbox import Received
 from sealway.sdk.reading import Messages
 from sealway.sdk.role import Role
 from sealway.sdk.saying import message_of
+from sealway.sdk.sessions import IN_MEMORY
 from sealway.transports.ports import Carrier
 from sealway.wire.address import Name
 from sealway.wire.message import Message
@@ -47,7 +48,7 @@ class Application(Role):
     async def open(
         cls, directory: str | Path, *, hub: str | None = None, passphrase: Passphrase | None = None,
         key_file: str | Path | None = None, carrier: Carrier | None = None, max_silence: timedelta | None = None,
-        post_quantum: PostQuantum = PostQuantum.PREFERRED,
+        post_quantum: PostQuantum = PostQuantum.PREFERRED, sessions_in_memory: int = IN_MEMORY,
     ) -> AsyncIterator[Self]:  # fmt: skip
         """Open the state directory of an enrolled application and begin to work: publish, offer, collect.
 
@@ -59,6 +60,8 @@ class Application(Role):
             passphrase: of its keys; else ``key_file``, a file of mode 0600, else SEALWAY_PASSPHRASE.
             carrier: another way to its next hop altogether; closed with the application.
             max_silence: peers are told that they may report this application as Silent after so long.
+            sessions_in_memory: how many sessions are kept in memory while nothing is done with them, about 1 KiB each;
+            the others are on the disk only.
             post_quantum: whether sessions begin with ML-KEM: never without, if the other end has a key, or never.
 
         Raises:
@@ -69,7 +72,8 @@ class Application(Role):
         """
         enrolled = await cls._unlocked(directory, passphrase, key_file)
         hop = carrier if carrier is not None else next_hop(enrolled, hub=hub)
-        async with cls._opened(cls._home(directory).path, enrolled, hop, max_silence, post_quantum) as application:
+        path = cls._home(directory).path
+        async with cls._opened(path, enrolled, hop, max_silence, post_quantum, sessions_in_memory) as application:
             yield application
 
     async def request(

@@ -36,6 +36,7 @@ from sealway.sdk.member import Member
 from sealway.sdk.patience import in_time
 from sealway.sdk.reading import Readers
 from sealway.sdk.sealedfiles import OpenedFile, SealedFile, introduce, open_file, seal_file
+from sealway.sdk.sessions import IN_MEMORY
 from sealway.sdk.streams import Stream
 from sealway.storage.closing import to_the_end
 from sealway.transports.ports import Carrier
@@ -59,17 +60,18 @@ class Role(Membership):
         consents: encoded consents to publish (a device's, for its gateway).
         max_silence: see ``Endpoint``.
         peers: whom the owner named as its peers.
+        sessions_in_memory: see ``Endpoint``.
     """
 
     def __init__(
         self, directory: Path, member: Member, carrier: Carrier, *, grants: Sequence[bytes] = (), consents:
         Sequence[bytes] = (), clock: Clock | None = None, random: Random = os.urandom, policy: Policy = DEFAULT_POLICY,
-        max_silence: timedelta | None = None, peers: Sequence[Name] = (),
+        max_silence: timedelta | None = None, peers: Sequence[Name] = (), sessions_in_memory: int = IN_MEMORY,
     ) -> None:  # fmt: skip
         self.peers = tuple(peers)
         self.endpoint = Endpoint(
             directory, member, carrier, consents=consents, clock=clock, random=random, policy=policy,
-            max_silence=max_silence
+            max_silence=max_silence, sessions_in_memory=sessions_in_memory,
         )  # fmt: skip
         endpoint = self.endpoint
         endpoint.on_failure = self._fail
@@ -87,13 +89,13 @@ class Role(Membership):
     @asynccontextmanager
     async def _opened(
         cls, directory: Path, enrolled: Enrolled, carrier: Carrier, max_silence: timedelta | None,
-        post_quantum: PostQuantum,
+        post_quantum: PostQuantum, sessions_in_memory: int = IN_MEMORY,
     ) -> AsyncIterator[Self]:  # fmt: skip
         try:
             role = cls(
                 directory, Member.of(enrolled), carrier, grants=enrolled.grants, consents=consents_of(enrolled),
                 max_silence=max_silence, peers=enrolled.claims.peers,
-                policy=replace(DEFAULT_POLICY, post_quantum=post_quantum),
+                policy=replace(DEFAULT_POLICY, post_quantum=post_quantum), sessions_in_memory=sessions_in_memory,
             )  # fmt: skip
         except BaseException:
             await to_the_end(carrier.close())
