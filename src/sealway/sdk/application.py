@@ -60,8 +60,7 @@ class Application(Role):
             passphrase: of its keys; else ``key_file``, a file of mode 0600, else SEALWAY_PASSPHRASE.
             carrier: another way to its next hop altogether; closed with the application.
             max_silence: peers are told that they may report this application as Silent after so long.
-            sessions_in_memory: how many sessions are kept in memory while nothing is done with them, about 1 KiB each;
-            the others are on the disk only.
+            sessions_in_memory: so many sessions stay in memory, 1 KiB each; the others are on the disk only.
             post_quantum: whether sessions begin with ML-KEM: never without, if the other end has a key, or never.
 
         Raises:
