@@ -149,7 +149,8 @@ async def test_a_sender_waits_for_room(world: World, monkeypatch: pytest.MonkeyP
         await until(lambda: not meter.endpoint.outbox)
         world.hub.away = True
         sending = asyncio.create_task(_send(world, meter, 100))
-        await asyncio.sleep(0.3)
+        await until(lambda: len(meter.endpoint.outbox) == 20)
+        await asyncio.sleep(0.1)
         assert not sending.done() and len(meter.endpoint.outbox) == 20
         world.hub.away = False
         await asyncio.wait_for(_turning(world, sending), 20)
@@ -217,7 +218,11 @@ async def test_a_new_session_at_half_the_walk(fast: World) -> None:
             await until(lambda n=n: b"%d" % n in fast.got)  # type: ignore[misc]
         await until(lambda: not meter.endpoint.outbox)
         assert first.leaving is Leaving.DONE and first.session.send.unacknowledged < 48
-        assert len(meter.endpoint.sessions.all()) == 2
+        assert len(meter.endpoint.sessions.all()) in (
+            2,
+            3,
+            4,
+        )  # not one for each message, however slow this computer is
     assert len(fast.got) == 61 and set(fast.identities.values()) == {1}
 
 
