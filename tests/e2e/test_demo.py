@@ -81,11 +81,11 @@ async def test_live_readings_survive_four_kills_and_show_the_commanded_interval_
     tmp_path: Path,
 ) -> None:
     out, kept = tmp_path / "out.json", tmp_path / "kept"
-    options = ["--devices", "2", "--messages", "80", "--rate", "20", "--seed", "7"]
+    options = ["--devices", "2", "--messages", "200", "--rate", "20", "--seed", "7"]
     code, printed = await run_demo(*options, "--json", str(out), "--keep", str(kept))
     assert code == 0, printed
     report = checked_report(out)
-    assert (report["seed"], report["sent"], report["delivered"]) == (7, 160, 160)
+    assert (report["seed"], report["sent"], report["delivered"]) == (7, 400, 400)
     lines = received_lines(kept)
     readings = [json.loads(base64.b64decode(line["payload_b64"])) for line in lines]
     intervals = {reading["interval_s"] for reading in readings}
