@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from sealway.sdk.role import Role
 from sealway.sdk.schema import DATABASE
 from sealway.sdk.sessions import Leaving
 from sealway.sdk.upkeep import HANDLED_KEPT
+from sealway.storage.store import connect
 from tests.system.domain import Domain
 from tests.system.world import World, counters, forget_sessions, ready, until
 
@@ -46,16 +48,17 @@ async def test_the_state_is_private(world: World) -> None:
 async def test_damaged_state_is_state_lost_and_gives_the_directory_free(world: World, damage: str) -> None:
     async with world.device() as meter, world.application() as ops, world.watching(ops):
         await talk(world, meter, ops)
-        statement = {
-            "session": "UPDATE sessions SET state = x'00112233'",
-            "version": "PRAGMA user_version = 99",
-            "prekey": "UPDATE prekeys SET encoded = x'00'",
-        }.get(damage)
-        if statement is not None:
-            await meter.endpoint.store.write(lambda c: c.execute(statement))
     path = world.path / "meter" / DATABASE
-    if damage == "header":
+    statement = {
+        "session": "UPDATE sessions SET state = x'00112233'",
+        "version": "PRAGMA user_version = 99",
+        "prekey": "UPDATE prekeys SET encoded = x'00'",
+    }.get(damage)
+    if statement is None:
         path.write_bytes(b"not a database, whatever it was" * 100)
+    else:
+        with closing(connect(path)) as connection:
+            connection.execute(statement)
     for _ in range(2):  # not "another process uses it" the second time
         with pytest.raises(StateLost):
             world.device()
