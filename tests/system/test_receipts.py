@@ -319,3 +319,13 @@ async def test_a_hop_that_refuses_is_asked_again(world: World) -> None:
             world.clock.turn(10)
         await until(lambda: world.got == [b"x"])
         assert counters(meter)["deposits_failed"] == 3
+
+
+async def test_a_start_is_answered_when_it_comes_and_not_at_the_next_look(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoints, "TICK_S", 3_600)
+    async with world.device() as meter, world.application() as ops:
+        await ready(meter, ops)
+        await meter.send(world.ops, "readings", b"x")
+        await until(lambda: [held.session.start for held in meter.endpoint.sessions.all()] == [None])

@@ -22,9 +22,9 @@ from sealway.hub.parcels import packed, portions
 from sealway.hub.steady import expiry_of, is_steady
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Accepted:
-    """A deposit that is durable; ``status`` is 201, or 200 if the same bytes were held already."""
+    """A deposit that is durable; ``status`` is 201, or 200 if the same bytes were held already. There are two of it."""
 
     status: int
 

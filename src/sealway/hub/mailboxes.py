@@ -135,6 +135,8 @@ class Mailboxes:
         for verdict, repeated in ((CREATED, "false"), (ALREADY_HELD, "true")):
             if count := verdicts.count(verdict):
                 self._metrics.count("sealway_hub_deposits_total", count, repeated=repeated)
+        if not self.waiters.count:
+            return
         for mailbox in {mailbox for (mailbox, _), verdict in zip(deposits, verdicts, strict=True) if verdict in _DONE}:
             self.waiters.wake(mailbox)
 

@@ -52,7 +52,7 @@ async def deposit(mailbox: str, request: Request, hub: HubOf, caller: CallerOf) 
 )
 async def deposits(request: Request, hub: HubOf, caller: CallerOf) -> Response:
     verdicts = await hub.mailboxes.deposit(caller, deposits_in(await hub.batch(request, CBOR)))
-    if all(verdict is CREATED for verdict in verdicts):
+    if verdicts.count(CREATED) == len(verdicts):
         return Response(_all_created(len(verdicts)), media_type=CBOR)
     for verdict in verdicts:
         if isinstance(verdict, SealwayError):

@@ -361,6 +361,7 @@ class Endpoint:
                     await self.carrier.acknowledge(settled)
                 except SealwayError as error:
                     log.warning("the hop was not told what arrived: %s", error)  # it brings it again: Replayed
+                await self.tick()  # a start is answered now: until then, each message has all of it
 
     async def take_in(self, collected: Sequence[Collected]) -> list[Collected]:
         """Open what a hop handed over and make it durable; return what the hop may forget. Raises StateLost."""
