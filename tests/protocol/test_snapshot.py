@@ -144,6 +144,20 @@ def test_times_before_the_session_and_long_numbers(name: str, value: int) -> Non
         assert getattr(again, name) == getattr(session, name) and snapshot(again) == snapshot(session)
 
 
+@pytest.mark.parametrize("missing", [40, 60, 85, 115, 120, 125, 128, 200, 255, 256, 257, 300, 1_000])
+def test_however_many_skipped_keys_and_gaps(missing: int) -> None:
+    """Each is a number and a string, and what there is of them is counted in one byte while it can be."""
+    a, b = talking()
+    sealed = [a.seal() for _ in range(2 * missing + 1)]
+    for one in sealed[::2]:
+        b.open(one)
+    for session in (a.session, b.session):
+        again = restore(snapshot(session), session.log, session.policy, reopened=False)
+        assert snapshot(again) == snapshot(session)
+    b.restart()
+    assert b.open(sealed[1]).message is not None
+
+
 @pytest.mark.parametrize("number", [2**16, 2**32 - 1, 2**32])
 def test_high_message_numbers(number: int) -> None:
     for end in talking():

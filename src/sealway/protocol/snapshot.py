@@ -80,7 +80,7 @@ class _Writing:
         counts, shorts, strings, lengths = self.counts, self.shorts, self.strings, [*map(len, self.strings)]
         times = [time and (time - base or -1) for time in self.times]
         sizes = len(counts), len(shorts), len(times), len(lengths)
-        width = _width(base, max(counts), max(shorts), max(lengths), min(times), max(times))
+        width = _width(base, max(*sizes, *counts), max(shorts), max(lengths), min(times), max(times))
         if width == _WIDE:
             base, times = 0, self.times
         head = _HEADS[width].pack(VERSION, width, base >> 32, base & _LOW, *sizes)
