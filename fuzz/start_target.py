@@ -17,7 +17,7 @@ from sealway.protocol.session import Session
 from sealway.wire.envelope import Envelope
 from sealway.wire.message import Message
 from tests.identity.small_domain import SmallDomain, seeded
-from tests.protocol.test_start import NOW_MS, Party
+from tests.protocol.party import NOW_MS, Party
 
 _UPTIME: Final = Uptime(b"boot" * 4, 0)
 _KEYS: Final = 4  # one-time keys of a bundle

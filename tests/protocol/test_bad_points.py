@@ -12,8 +12,8 @@ from sealway.errors import NotAuthentic
 from sealway.protocol.snapshot import snapshot
 from sealway.wire.header import Opener
 from tests.identity.small_domain import SmallDomain
+from tests.protocol.party import Party
 from tests.protocol.session_pair import header, talking
-from tests.protocol.test_start import Party
 
 OFF_THE_CURVE = (1).to_bytes(32, "big")
 """No point of P-256 has this x-coordinate."""
@@ -21,11 +21,6 @@ SMALL_ORDER = [bytes(32), (1).to_bytes(32, "little")]
 """Of Curve25519 (RFC 7748 §6.1): whatever the scalar, the result is zero."""
 CASES = [(suite, bad) for suite in SUITES.values() for bad in ([OFF_THE_CURVE] if suite.number < 3 else SMALL_ORDER)]
 each_bad_point = pytest.mark.parametrize(("suite", "bad"), CASES, ids=lambda each: repr(each)[:16])
-
-
-@pytest.fixture(scope="module")
-def town() -> SmallDomain:
-    return SmallDomain()
 
 
 @each_bad_point

@@ -26,8 +26,8 @@ from sealway.wire.envelope import Envelope
 from sealway.wire.header import StartHeader
 from sealway.wire.message import CODE_POST, Message
 from tests.identity.small_domain import SmallDomain, seeded
+from tests.protocol.party import NOW_MS, Party
 from tests.protocol.session_pair import copy_log
-from tests.protocol.test_start import NOW_MS, Party
 from tests.system.world import KeyWatch
 
 pytestmark = pytest.mark.no_cover  # as in test_session_runs.py

@@ -19,22 +19,12 @@ from sealway.sdk.encapsulating import encapsulate
 from sealway.wire.bundle import SignedBundle
 from sealway.wire.envelope import Envelope
 from tests.identity.small_domain import NOW, SmallDomain
-from tests.protocol.test_start import NOW_MS, Party
+from tests.protocol.party import NOW_MS, Party
 
 REQUIRED, PREFERRED, OFF = (
     replace(DEFAULT_POLICY, post_quantum=each)
     for each in (PostQuantum.REQUIRED, PostQuantum.PREFERRED, PostQuantum.OFF)
 )
-
-
-@pytest.fixture(scope="module")
-def town() -> SmallDomain:
-    return SmallDomain()
-
-
-@pytest.fixture(scope="module")
-def alice(town: SmallDomain) -> Party:
-    return Party(town, "alice")
 
 
 @pytest.fixture(scope="module")

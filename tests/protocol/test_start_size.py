@@ -14,7 +14,7 @@ from sealway.sdk.encapsulating import encapsulate
 from sealway.wire.envelope import Envelope
 from sealway.wire.message import CODE_POST, Message
 from tests.identity.small_domain import SmallDomain
-from tests.protocol.test_start import NOW_MS, Party
+from tests.protocol.party import NOW_MS, Party
 
 SPEC = Path(__file__).parents[2] / "spec" / "envelope.md"
 MOST = 260

@@ -31,26 +31,11 @@ from sealway.protocol.start import OneTimeSecret, OwnKeys, accept, transcript_ha
 from sealway.wire.bundle import SignedBundle
 from sealway.wire.envelope import Envelope
 from tests.identity.small_domain import NOW, SmallDomain
-from tests.protocol.test_start import DOMAIN_ID, NOW_MS, SIGNATURE_PREFIX, Party
+from tests.protocol.party import DOMAIN_ID, NOW_MS, SIGNATURE_PREFIX, Party
 
 DAY = 86_400
 HALVES = ("initiator's agreement", "initiator's certificate", "agreement", "signed prekey", "one-time")
 ALL_BUT_EPHEMERAL = frozenset(HALVES)
-
-
-@pytest.fixture(scope="module")
-def town() -> SmallDomain:
-    return SmallDomain()
-
-
-@pytest.fixture(scope="module")
-def alice(town: SmallDomain) -> Party:
-    return Party(town, "alice")
-
-
-@pytest.fixture(scope="module")
-def bob(town: SmallDomain) -> Party:
-    return Party(town, "bob")
 
 
 def keys_of(first: Envelope, alice: Party, bob: Party, stolen: Iterable[str]) -> tuple[bytes, schedule.EpochKeys]:

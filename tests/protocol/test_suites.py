@@ -17,8 +17,8 @@ from sealway.protocol.snapshot import restore, snapshot
 from sealway.wire.compact import from_compact, to_compact
 from sealway.wire.envelope import Envelope
 from tests.identity.small_domain import NOW, SmallDomain
+from tests.protocol.party import Party
 from tests.protocol.session_pair import ends, header, talking
-from tests.protocol.test_start import Party
 
 ALL = list(SUITES.values())
 OTHERS = [(mine, other) for mine in ALL for other in ALL if mine is not other]

@@ -18,6 +18,7 @@ from sealway.sdk.endpoint import Endpoint
 from sealway.sdk.sessions import Held
 from sealway.transports.memory import MemoryHub
 from sealway.transports.ports import Collected
+from sealway.wire.header import StartHeader
 from sealway.wire.message import CODE_POST, Message
 from tests.protocol.session_pair import START_MS, talking
 from tests.system.domain import Domain
@@ -54,9 +55,9 @@ class Many:
         await self.endpoint.close()
         self.endpoint = self._opened()
 
-    async def fill(self, count: int = COUNT) -> None:
-        """Add sessions in the middle of their lives."""
-        for index in range(count):
+    async def fill(self, *indexes: int) -> None:
+        """Add sessions in the middle of their lives; as many as usual, if none are named."""
+        for index in indexes or range(COUNT):
             session = restore(snapshot(self._receiver.session), SentLog(), DEFAULT_POLICY, reopened=False)
             session.hash = hashlib.sha256(b"%d" % index).digest()
             session.peer, session.kid_in = PEER.format(index), self.kid(index)
@@ -177,4 +178,35 @@ async def test_what_is_due_is_found_without_making_the_others(tmp_path: Path) ->
     assert at.endpoint.sessions.cache.thawed - before <= 2
     held = at.endpoint.sessions.by_kid(at.kid(7))
     assert held is not None and held.session.send.next_number == sealed + 1
+    await at.endpoint.close()
+
+
+async def test_a_peer_whose_stopped_session_was_forgotten_is_not_sent_to_on_another_peer_s(tmp_path: Path) -> None:
+    """What is left of the first peer, and of its start, names a row that is gone: no later session may take its
+    place."""
+    at = Many(tmp_path, 10)
+    await at.fill(0, 1)
+    stopped = at.endpoint.sessions.by_kid(at.kid(1))
+    assert stopped is not None
+    header = StartHeader(bytes(32), bytes(32), b"k", bytes(32), None)
+    at.endpoint.sessions.record_start(header, stopped, b"bundle")
+    stopped.session.stopped = "its state was forked"
+    at.endpoint.sessions.close(stopped, START_MS)
+    await at.endpoint.journal.commit()
+    at.endpoint.sessions.forget(START_MS + 1)
+    await at.reopen()
+    await at.fill(2)
+    sessions = at.endpoint.sessions
+    assert sessions.sending_to(PEER.format(1)) is None
+    assert sessions.started_by(header) == (True, None)
+    other = sessions.sending_to(PEER.format(2))
+    assert other is not None and other.session.peer == PEER.format(2)
+    await at.endpoint.close()
+
+
+async def test_a_session_does_not_show_its_keys(tmp_path: Path) -> None:
+    at = await many(tmp_path, 10)
+    held = at.endpoint.sessions.by_kid(at.kid(0))
+    assert held is not None and held.saved
+    assert "saved" not in repr(held) and repr(held.session.root)[2:-1] not in repr(held)
     await at.endpoint.close()

@@ -24,6 +24,7 @@ from tests.system.world import KeyWatch, World, kill, ready, until
 from tests.vault.thief import Thief, raw_bytes, stored_secrets
 
 NEVER = 1 << 60
+Ends = tuple[Path, Path]
 
 
 def secrets_of(session: Session) -> Iterator[bytes]:
@@ -92,6 +93,19 @@ def witness(monkeypatch: pytest.MonkeyPatch, keys: KeyWatch, thief: Thief) -> Wi
     return witness
 
 
+@pytest.fixture
+def ends(fast: World) -> Ends:
+    return fast.path / "meter", fast.path / "ops"
+
+
+@pytest.fixture
+def copies(tmp_path: Path) -> Path:
+    """Where a thief takes what he copies."""
+    path = tmp_path / "copies"
+    path.mkdir()
+    return path
+
+
 def found(thief: Thief, directory: Path, secrets: set[bytes], copies: Path) -> set[bytes]:
     """Return which of these secrets a thief gets out of a copy of the directory that is made now."""
     copy = copies / f"copy-{len(list(copies.iterdir()))}"
@@ -123,11 +137,9 @@ async def look(*endpoints: Endpoint) -> None:
 
 
 async def test_five_seconds_later_no_forgotten_key_is_in_a_copy(
-    fast: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, witness: Witness, thief: Thief
+    fast: World, ends: Ends, copies: Path, monkeypatch: pytest.MonkeyPatch, witness: Witness, thief: Thief
 ) -> None:
     """Steps, skipped keys, a file key, spent one-time keys; the control finds them before."""
-    ends, copies = (fast.path / "meter", fast.path / "ops"), tmp_path / "copies"
-    copies.mkdir()
     monkeypatch.setattr(journal, "PERIOD_MESSAGES", NEVER)
     usual = journal.PERIOD_MS
     monkeypatch.setattr(journal, "PERIOD_MS", NEVER)
@@ -149,10 +161,8 @@ async def test_five_seconds_later_no_forgotten_key_is_in_a_copy(
 
 
 async def test_a_thousand_messages_later_no_forgotten_key_is_in_a_copy(
-    fast: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, witness: Witness, thief: Thief
+    fast: World, ends: Ends, copies: Path, monkeypatch: pytest.MonkeyPatch, witness: Witness, thief: Thief
 ) -> None:
-    ends, copies = (fast.path / "meter", fast.path / "ops"), tmp_path / "copies"
-    copies.mkdir()
     monkeypatch.setattr(journal, "PERIOD_MS", NEVER)
     async with fast.device() as meter, fast.application() as ops:
         await talk(fast, meter, ops, readings=100)
@@ -167,11 +177,9 @@ async def test_a_thousand_messages_later_no_forgotten_key_is_in_a_copy(
 
 
 async def test_closed_no_forgotten_key_is_in_a_copy(
-    fast: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, witness: Witness, thief: Thief
+    fast: World, ends: Ends, copies: Path, monkeypatch: pytest.MonkeyPatch, witness: Witness, thief: Thief
 ) -> None:
     """After each close, over several openings with their reseeds."""
-    ends, copies = (fast.path / "meter", fast.path / "ops"), tmp_path / "copies"
-    copies.mkdir()
     monkeypatch.setattr(journal, "PERIOD_MESSAGES", NEVER)
     monkeypatch.setattr(journal, "PERIOD_MS", NEVER)
     for _ in range(3):
@@ -182,10 +190,8 @@ async def test_closed_no_forgotten_key_is_in_a_copy(
 
 
 async def test_closed_sessions_and_discarded_prekeys_are_gone(
-    fast: World, tmp_path: Path, witness: Witness, thief: Thief
+    fast: World, ends: Ends, copies: Path, witness: Witness, thief: Thief
 ) -> None:
-    ends, copies = (fast.path / "meter", fast.path / "ops"), tmp_path / "copies"
-    copies.mkdir()
     async with fast.device() as meter, fast.application() as ops:
         await talk(fast, meter, ops, readings=5)
     held_before = {secret for secret in witness.seen() if any(secret in value for value in stored_secrets(ends[0]))}
@@ -200,10 +206,8 @@ async def test_closed_sessions_and_discarded_prekeys_are_gone(
 
 
 async def test_a_killed_process_forgets_when_the_directory_is_opened(
-    fast: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, witness: Witness, thief: Thief
+    fast: World, ends: Ends, copies: Path, monkeypatch: pytest.MonkeyPatch, witness: Witness, thief: Thief
 ) -> None:
-    ends, copies = (fast.path / "meter", fast.path / "ops"), tmp_path / "copies"
-    copies.mkdir()
     monkeypatch.setattr(journal, "PERIOD_MESSAGES", NEVER)
     monkeypatch.setattr(journal, "PERIOD_MS", NEVER)
     async with fast.application() as ops:
@@ -218,11 +222,9 @@ async def test_a_killed_process_forgets_when_the_directory_is_opened(
 
 
 async def test_without_the_end_of_periods_the_search_finds_everything(
-    fast: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, witness: Witness, thief: Thief
+    fast: World, ends: Ends, copies: Path, monkeypatch: pytest.MonkeyPatch, witness: Witness, thief: Thief
 ) -> None:
     """The control: the keys that protect the stored values stay in place."""
-    ends, copies = (fast.path / "meter", fast.path / "ops"), tmp_path / "copies"
-    copies.mkdir()
     monkeypatch.setattr(journal.Journal, "_is_period_over", lambda self: False)
     async with fast.device() as meter, fast.application() as ops:
         await talk(fast, meter, ops)

@@ -108,7 +108,7 @@ class Endpoint:
         self.journal = Journal(self.store, self._vault, lambda: clock.uptime().ms)
         self.evidence = Evidence()
         self.outbox = Outbox(policy)
-        self.sessions = Sessions(self.journal, kids, policy, self.store.ask, in_memory=sessions_in_memory)
+        self.sessions = Sessions(self.journal, kids, policy, self.store.ask, random, in_memory=sessions_in_memory)
         self.directory = Directory(carrier, member.root, self.journal, clock, self.evidence, self.store.ask)
         self.inbox = Inbox(self.store)
         self.engine = Engine(

@@ -8,7 +8,7 @@ this very process has written it (spec/session.md, "State").
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import accumulate
 from struct import Struct
@@ -61,8 +61,7 @@ class Held:
         newest: the newest session that its start named, or empty.
         x5t: SHA-256 of the peer's certificate.
         resumed_at: the lowest number sealed since an opening of the state that no receipt has confirmed yet: if the
-        state
-            was a copy, the peer may know these numbers with other contents. None if there is none.
+            state was a copy, the peer may know these numbers with other contents. None if there is none.
         offered_ms: when a hop first took the start, None before.
         leaving: whether its messages move to another session.
         shown: whether this end has shown a grant in this session.
@@ -92,7 +91,7 @@ class Held:
     slot: int = -1
     due_ms: int | None = None
     opening: int = 0
-    saved: bytes = b""
+    saved: bytes = field(default=b"", repr=False)  # keys
     dirty: bool = False
     sealed_unlooked: bool = False
     unanswered: bool = False

@@ -37,7 +37,7 @@ from sealway.sdk.examination import (
 from sealway.sdk.schema import DATABASE, SCRIPTS, SESSION, WRAPPED
 from sealway.sdk.sessions import Leaving, stored_log
 from sealway.storage.directory import DirectoryLock
-from sealway.storage.store import connect, migrate
+from sealway.storage.store import connect, migrate, transaction
 from sealway.vault.vault import Vault, open_vault
 from sealway.vault.wrapping import SLOT_END
 
@@ -136,16 +136,10 @@ def repair(state: StoredState, plan: Plan, now_ms: int) -> None:
         return
     connection = state.connection
     vault = open_vault(state.directory, connection, WRAPPED, os.urandom, leniently=True)
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         _repair(connection, vault, plan, now_ms)
         ending = vault.end_period(settled=True)
         ending.write(connection)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
     ending.settle()
 
 

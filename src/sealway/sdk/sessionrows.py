@@ -72,6 +72,14 @@ class SessionRows:
         """Say whether a session, closed or not, has this identifier."""
         return bool(self._ask("SELECT 1 FROM sessions WHERE kid = ?", kid))
 
+    def next_row(self) -> int:
+        """Return a number that no session has, and none had of which anything else still speaks."""
+        rows = self._ask(
+            "SELECT max((SELECT coalesce(max(id), 0) FROM sessions),"
+            " (SELECT coalesce(max(sending), 0) FROM peers), (SELECT coalesce(max(session), 0) FROM starts)) + 1"
+        )
+        return int(rows[0][0])
+
     def kid_lengths(self) -> dict[int, int]:
         """Return how many identifiers there are of each length."""
         return dict(self._ask("SELECT length(kid), count(*) FROM sessions GROUP BY 1"))
@@ -114,7 +122,7 @@ class SessionRows:
 
     def sending_to(self, peer: str) -> bytes | None:
         """Return the hash of the session that this peer is sent to on."""
-        rows = self._ask("SELECT hash FROM peers JOIN sessions ON id = sending WHERE name = ?", peer)
+        rows = self._ask("SELECT hash FROM peers JOIN sessions ON id = sending AND peer = name WHERE name = ?", peer)
         return rows[0][0] if rows else None
 
     def started(self, start: bytes) -> tuple[bool, bytes | None]:

@@ -6,11 +6,11 @@ Invariant: a session is found by exactly one identifier; there is never a second
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from zlib import crc32
 
+from sealway.crypto.ports import Random
 from sealway.protocol.allowance import Allowance, SharedAllowance
 from sealway.protocol.peers import KnownSession, prefer
 from sealway.protocol.policy import Policy
@@ -41,17 +41,18 @@ class Sessions:
 
     Args:
         ask: runs a query at once, on what is durable.
+        random: fresh randomness.
         in_memory: how many sessions are kept in memory while nothing is done with them.
     """
 
     def __init__(
-        self, journal: Journal, kids: KidPool, policy: Policy, ask: Ask, *, in_memory: int = IN_MEMORY
+        self, journal: Journal, kids: KidPool, policy: Policy, ask: Ask, random: Random, *, in_memory: int = IN_MEMORY
     ) -> None:  # fmt: skip
         self._journal = journal
         self._kids = kids
         self._policy = policy
         self._rows = SessionRows(ask)
-        self.opening = int.from_bytes(os.urandom(6)) >> 1
+        self.opening = int.from_bytes(random(6)) >> 1
         """Drawn anew for each opening of the directory: what carries it was written by this process."""
         self.shared = SharedAllowance(policy)
         thaw = Thaw(policy, self.opening, journal.vault.unwrap, self._rows.log)
@@ -84,8 +85,7 @@ class Sessions:
                 raise ValueError("a stored session does not say whose it is")
         self.to_leave.update(self._rows.to_leave())
         self._unoffered.update(self._rows.unoffered())
-        (last,) = connection.execute("SELECT max(id) FROM sessions").fetchone()
-        self._next_row = (last or 0) + 1
+        self._next_row = self._rows.next_row()
         self._kids.load(self._rows.kid_lengths())
         for digest, peer, stored in self._rows.storing():
             self.totals.count(peer, digest, stored)
@@ -281,7 +281,8 @@ class Sessions:
         """Note under which certificate the peer was proven last: it may have been renewed."""
         if held.x5t != x5t:
             held.x5t = x5t
-            self._journal.note("UPDATE sessions SET x5t = ? WHERE hash = ?", x5t, held.session.hash)
+            self._journal.note("UPDATE sessions SET x5t = ? WHERE id = ?", x5t, held.row)
+            self.touch(held)
 
     def confirm(self, held: Held) -> None:
         """Note that the peer follows this state, and no copy of it: it acknowledged what was sealed since the
@@ -298,6 +299,7 @@ class Sessions:
         """Note up to which number was reported that nothing is acknowledged."""
         held.reported = number
         self._journal.note("UPDATE sessions SET reported = ? WHERE id = ?", number, held.row)
+        self.touch(held)
 
     def offered(self, digest: bytes, now_ms: int) -> None:
         """Note that a hop took a message of this session, if its start is unanswered and this is the first time."""

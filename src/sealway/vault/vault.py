@@ -22,6 +22,7 @@ from typing import Any, Final
 from sealway.crypto.ports import Random
 from sealway.crypto.secret import Secret
 from sealway.errors import StateLost
+from sealway.storage.store import transaction
 from sealway.vault import keyfile
 from sealway.vault.leaves import Leaf, Leaves, read_leaf, read_top, stored_top
 from sealway.vault.wrapping import (
@@ -296,14 +297,8 @@ def _end_what_was_cut_off(vault: Vault, connection: sqlite3.Connection, places: 
         for slot, beginning in rows:
             vault.recall(slot, beginning)
     ending = vault.end_period(settled=True)
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         ending.write(connection)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
     ending.settle()
 
 
