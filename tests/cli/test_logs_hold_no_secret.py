@@ -17,7 +17,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.cli.town import HOST, PASSPHRASE, Role, Town, call, readings
+from sealway.cli.demo.ports import HOST
+from tests.cli.town import PASSPHRASE, Role, Town, call, readings
 from tests.e2e.memory import forms
 
 pytestmark = pytest.mark.processes

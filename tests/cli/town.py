@@ -7,7 +7,6 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,11 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sealway.cli.demo.ports import HOST, TCP, UDP, free_ports
 from sealway.cli.main import run
 
 PASSPHRASE = "correct horse battery staple"
 DOMAIN = "building.example"
-HOST = "127.0.0.1"
 SCOPES = ("interval:write", "status:read")
 PATIENCE_S = 45.0
 
@@ -120,8 +119,8 @@ class Town:
     hops: list[Role] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.hub_url = f"https://{HOST}:{free_port(socket.SOCK_STREAM)}"
-        self.gateway_port = free_port(socket.SOCK_DGRAM)
+        hub_port, self.gateway_port = free_ports(TCP, UDP)
+        self.hub_url = f"https://{HOST}:{hub_port}"
         self.owner = self.base / "owner"
         call("owner", "init", "--state", self.owner, "--domain", DOMAIN).expect(0)
         self.fingerprint = call("owner", "list", "--state", self.owner, "--json").json()["fingerprint"]
@@ -178,14 +177,6 @@ class Town:
         for role in reversed(self.roles):
             if role.process.poll() is None:
                 role.kill()
-
-
-def free_port(kind: socket.SocketKind) -> int:
-    """A port that nobody uses at this moment."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def readings(path: Path) -> list[dict[str, Any]]:

@@ -16,7 +16,8 @@ import yaml  # type: ignore[import-untyped]
 
 from sealway.cli.config.groups import GROUPS
 from sealway.cli.config.settings import settings_of
-from tests.cli.town import HOST, Town, call
+from sealway.cli.demo.ports import HOST
+from tests.cli.town import Town, call
 
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "container"
 ROOT = FOLDER.parents[1]

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -26,7 +25,8 @@ from sealway import (
     Owner,
     TransportFailed,
 )
-from tests.cli.town import PASSPHRASE, Role, free_port
+from sealway.cli.demo.ports import TCP, UDP, free_ports
+from tests.cli.town import PASSPHRASE, Role
 
 DOMAIN = "building.example"
 HUB, CELLAR, METER, OFFICE = (
@@ -41,8 +41,8 @@ class Place:
 
     def __init__(self, base: Path) -> None:
         self.base = base
-        self.gateway_port = free_port(socket.SOCK_DGRAM)
-        url = f"https://127.0.0.1:{free_port(socket.SOCK_STREAM)}"
+        hub_port, self.gateway_port = free_ports(TCP, UDP)
+        url = f"https://127.0.0.1:{hub_port}"
         members: list[tuple[Any, Name, dict[str, Any]]] = [
             (HopIdentity, HUB, {}),
             (HopIdentity, CELLAR, {}),

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.town import PASSPHRASE, Role, free_port
+from sealway.cli.demo.ports import TCP, UDP, free_ports
+from tests.cli.town import PASSPHRASE, Role
 from tests.docs.documents import ROOT, broken_links, code_blocks
 
 EXAMPLES = ROOT / "examples"
@@ -54,7 +54,7 @@ class Program:
 @pytest.fixture
 def town(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     """A domain made by owner.py, with its hub running; and where the gateway is to listen."""
-    hub_port, gateway_port = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_DGRAM)
+    hub_port, gateway_port = free_ports(TCP, UDP)
     town = tmp_path / "town"
     made = run("owner.py", town, hub_port, gateway_port)
     assert made.decode().count("enrolled") == 4

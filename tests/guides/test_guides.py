@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.documents import ROOT
-from tests.guides.walkthrough import Walk, blocks_of, free_ports, page, printed_as_expected, walk
+from tests.guides.walkthrough import Walk, blocks_of, page, ports_to_use, printed_as_expected, walk
 
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 FIRST = "docs/guides/first-sealed-message.md"
@@ -46,7 +46,7 @@ GIVEN = {"configuration.md": f"cp {ROOT}/docs/samples/hub.toml .", "files-and-pi
 """What a guide takes for granted."""
 
 
-PORTS = free_ports()
+PORTS = ports_to_use()
 """The same for all guides: some go on where another one ended."""
 
 

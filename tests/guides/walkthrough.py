@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -25,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
 
+from sealway.cli.demo.ports import TCP, UDP, free_ports
 from tests.docs.documents import ROOT
 
 PORTS = ("8443", "8444", "5683", "5684")
@@ -103,10 +103,10 @@ def walk(
         given: shell code that comes first: what the pages take for granted.
         skip: how lines of shell code begin that are left out, each of them tested elsewhere.
         stranger: with nothing of the environment that the tests run in, but an interpreter.
-        ports: the free ports to use, as of ``free_ports``.
+        ports: the free ports to use, as of ``ports_to_use``.
     """
     blocks = [block for text in texts for block in blocks_of(text)]
-    ports = ports or free_ports()
+    ports = ports or ports_to_use()
     out = Path(mkdtemp(prefix=f"{directory.name}.out-", dir=directory.parent))
     directory.mkdir(exist_ok=True)
     script = out / "script"
@@ -188,17 +188,9 @@ def _run(script: Path, directory: Path, environment: dict[str, str]) -> tuple[in
     return status, left
 
 
-def free_ports() -> dict[str, str]:
+def ports_to_use() -> dict[str, str]:
     """Return a port that nobody uses for each port that pages name."""
-    with_sockets = []
-    for kind in (socket.SOCK_STREAM, socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_DGRAM):
-        probe = socket.socket(socket.AF_INET, kind)
-        probe.bind(("127.0.0.1", 0))
-        with_sockets.append(probe)
-    free = [str(probe.getsockname()[1]) for probe in with_sockets]
-    for probe in with_sockets:
-        probe.close()
-    return dict(zip(PORTS, free, strict=True))
+    return dict(zip(PORTS, map(str, free_ports(TCP, TCP, UDP, UDP)), strict=True))
 
 
 def _swap(text: str, ports: dict[str, str]) -> str:

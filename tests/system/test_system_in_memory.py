@@ -12,7 +12,7 @@ import pytest
 from sealway.crypto.suites import SUITES, Suite
 from sealway.errors import NotFound, TransportFailed
 from sealway.transports.memory import Faults
-from tests.system.world import World, counters, ready, until
+from tests.system.world import PATIENCE_S, World, counters, ready, until
 
 LONG = timedelta(hours=2)
 
@@ -42,7 +42,7 @@ async def test_nothing_is_lost_or_doubled_through_a_hub_that_harms(fast: World, 
         asking = [asyncio.create_task(ops.request(fast.meter, "valve", b"%d" % n, timeout=LONG)) for n in range(8)]
         for n in range(150):
             await meter.send(fast.ops, "readings", b"%d" % n)
-        answers = await asyncio.wait_for(asyncio.gather(*asking), 30)
+        answers = await asyncio.wait_for(asyncio.gather(*asking), PATIENCE_S)
         await until(lambda: len(set(fast.got)) == 150)
         await until(lambda: not meter.endpoint.outbox and not ops.endpoint.outbox, "all is acknowledged")
     assert [answer.payload for answer in answers] == [b"did %d" % n for n in range(8)]
@@ -61,7 +61,7 @@ async def test_a_hub_that_loses_its_disk_loses_nothing(fast: World) -> None:
                 sent += 1
             fast.hub.wipe()
             await until(lambda: _published(fast) == 2, "both publish anew")
-            await asyncio.wait_for(asking, 30)
+            await asyncio.wait_for(asking, PATIENCE_S)
         await until(lambda: len(set(fast.got)) == sent)
         await until(lambda: not meter.endpoint.outbox and not ops.endpoint.outbox)
         await until(lambda: counters(meter)["bundles_published"] >= 4, "the counts are durable too")

@@ -27,8 +27,8 @@ from sealway.transports.memory import MemoryHub, Tamper
 from sealway.wire.message import Message
 from tests.system.domain import Domain
 
-PATIENCE_S = 30.0
-"""Real time after which a test gives up waiting."""
+PATIENCE_S = 150.0
+"""Real time after which a test gives up waiting: on a fast clock, several of the longest pauses between two offers."""
 
 
 class FastClock:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from sealway.cli.demo.ports import HOST, TCP, UDP, free_ports
 from sealway.cli.demo.process import RoleProcess
 from sealway.cli.demo.puppeteer import Adversary
-from sealway.cli.demo.town import HOST, SCOPES, Joining, Member, free_port, member_of, settle
+from sealway.cli.demo.town import SCOPES, Joining, Member, member_of, settle
 
 DOMAIN = "besieged.example"
 THROUGH_RELAY = 2
@@ -71,7 +71,6 @@ class Besieged:
 
 async def found_besieged(base: Path, seed: int, suite: int) -> Besieged:
     """Make and enrol everyone. Raises TransportFailed if a command fails."""
-    tcp, udp = socket.SOCK_STREAM, socket.SOCK_DGRAM
 
     def make(role: str, label: str, command: str) -> Member:
         return member_of(base, role, label, command, domain=DOMAIN)
@@ -80,7 +79,7 @@ async def found_besieged(base: Path, seed: int, suite: int) -> Besieged:
         make("hub", "hub", "hub"), make("gateway", "gateway", "gateway"), make("application", "app", "app"),
         tuple(make("device", f"device-{k + 1}", "device") for k in range(THROUGH_RELAY + 1)),
         make("device", "stranger", "device"), make("gateway", "adversary", "adversary"),
-        *(free_port(kind) for kind in (tcp, tcp, udp, udp, udp)),
+        *free_ports(TCP, TCP, UDP, UDP, UDP),
     )  # fmt: skip
     await settle(base, DOMAIN, _joining(town), asyncio.Semaphore(os.cpu_count() or 2), suite)
     for device in town.devices:

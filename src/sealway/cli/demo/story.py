@@ -13,12 +13,13 @@ from typing import Any
 from sealway.cli.demo.commander import Commander
 from sealway.cli.demo.kills import UNAIDED, Restart, kill_in_flight
 from sealway.cli.demo.options import LIVE_RATE, Options
+from sealway.cli.demo.ports import HOST
 from sealway.cli.demo.process import RoleProcess
 from sealway.cli.demo.progress import Progress
 from sealway.cli.demo.report import make_report, with_attacks
 from sealway.cli.demo.siege import Siege, besiege, prepare
 from sealway.cli.demo.sightings import Sighting, Sightings
-from sealway.cli.demo.town import HOST, Member, Town, found
+from sealway.cli.demo.town import Member, Town, found
 from sealway.errors import TransportFailed
 
 LOOK_S = 0.05

@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from sealway.cli.demo.options import DOMAIN, Options
+from sealway.cli.demo.ports import HOST, TCP, UDP, free_ports
 from sealway.cli.demo.process import run, run_json
 from sealway.wire.address import Name
 
-HOST = "127.0.0.1"
 SCOPES = ("interval:write", "status:read", "identify:write")
 
 
@@ -60,7 +59,7 @@ class Joining:
 async def found(options: Options) -> Town:
     """Make and enrol everyone. Raises TransportFailed if a command fails."""
     base = options.directory
-    hub_port, gateway_port = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_DGRAM)
+    hub_port, gateway_port = free_ports(TCP, UDP)
     hub, gateway = member_of(base, "hub", "hub", "hub"), member_of(base, "gateway", "gateway", "gateway")
     application = member_of(base, "application", "app", "app")
     devices = tuple(member_of(base, "device", f"device-{k + 1}", "device") for k in range(options.devices))
@@ -143,11 +142,3 @@ def write_passphrase(path: Path) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_urlsafe(24))
-
-
-def free_port(kind: socket.SocketKind) -> int:
-    """Return a port that nobody uses at this moment."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
