@@ -78,6 +78,10 @@ class Malformed(PeerMisbehaved):
     """Not the strict encoding that the specification demands."""
 
 
+class Mistyped(Malformed):
+    """A check digit does not fit: of what a person typed, at least one character is wrong."""
+
+
 class TooLarge(PeerMisbehaved):
     """Well-formed perhaps, but over a size limit."""
 
