@@ -71,6 +71,18 @@ def test_an_item_counts_as_reached_once_and_only_if_it_was_tried() -> None:
     assert (tally.tried, tally.reached_network, tally.items) == (1, 1, ((copy.digest, MAILBOX),))
 
 
+def test_what_arrives_after_its_act_is_over_counts_for_that_act() -> None:
+    bench = Bench()
+    bench.begin("duplicate")
+    _, copy = bench.box.pass_on(numbered(1))
+    account = bench.box.close()
+    bench.begin("duplicate")
+    bench.box.note_reached(copy)
+    bench.box.note_reached(copy)
+    assert (account.pending, account.tally().reached_network) == (0, 1)
+    assert bench.box.end().reached_network == 0
+
+
 def test_what_it_made_is_not_taken_for_an_original_on_its_second_leg() -> None:
     bench = Bench()
     bench.begin("tamper-tag", TamperParameters(Original.WITHHELD), leg=None)

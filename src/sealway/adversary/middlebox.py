@@ -8,7 +8,7 @@ held back is given back when it ends; what is remembered is bounded. Chance come
 from __future__ import annotations
 
 import random
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from itertools import count
 from typing import Final
@@ -21,6 +21,8 @@ from sealway.adversary.passing import Leg, Passing
 from sealway.errors import LocalMisuse, PeerMisbehaved
 
 _MOST_OWN: Final = 65_536
+_MOST_CLOSED: Final = 16
+"""Acts that are over and have sent something that has not arrived."""
 _UNBOUNDED: Final = 1 << 30
 
 
@@ -47,6 +49,7 @@ class Middlebox:
         self._act: Act | None = None
         self._working: Working | None = None
         self._ledger: Ledger | None = None
+        self._closed: deque[Ledger] = deque(maxlen=_MOST_CLOSED)
         self._eligible = 0
         self._ends_at = 0.0
 
@@ -65,13 +68,19 @@ class Middlebox:
 
     def end(self) -> Tally:
         """End the act, give back what it held, and return its account. Raises LocalMisuse if none is on."""
+        return self.close().tally()
+
+    def close(self) -> Ledger:
+        """As ``end``; what the act has sent and has not arrived yet is still noted in the account that is returned."""
         if self._working is None or self._ledger is None:
             raise LocalMisuse("no act is on")
         for original in self._working.stop():
             self._given_back[original.leg, original.subject].append(original)
-        tally = self._ledger.tally()
+        ledger = self._ledger
+        if ledger.pending:
+            self._closed.append(ledger)
         self._act = self._working = self._ledger = None
-        return tally
+        return ledger
 
     @property
     def tally(self) -> Tally | None:
@@ -130,8 +139,8 @@ class Middlebox:
 
     def note_reached(self, passing: Passing) -> None:
         """Take note that the next hop took this, or that it was handed to who asked."""
-        if self._ledger is not None:
-            self._ledger.arrived(passing)
+        for ledger in (*self._closed, *([self._ledger] if self._ledger is not None else [])):
+            ledger.arrived(passing)
 
     def _decided(self, passing: Passing) -> list[Passing] | None:
         act, working = self._act, self._working

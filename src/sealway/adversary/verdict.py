@@ -97,11 +97,11 @@ def _undetected(attack: Attack, tally: Tally, evidence: Evidence) -> int:
     lost = len(set(evidence.sent) - set(evidence.handled))
     if attack.expected is Expected.HEALED:
         return lost
-    return lost + max(0, _not_refused(tally, evidence) - min(evidence.accepted, attack.tolerated))
+    return lost + max(0, not_refused(tally, evidence) - min(evidence.accepted, attack.tolerated))
 
 
-def _not_refused(tally: Tally, evidence: Evidence) -> int:
-    """Items that no refusal stands against; each refusal stands against one."""
+def not_refused(tally: Tally, evidence: Evidence) -> int:
+    """Return the number of items that no refusal stands against; each refusal stands against one."""
     delivered = Counter(digest for digest, _ in tally.items)
     refusals = Counter(digest for digest, _ in evidence.refused)
     return (delivered - refusals).total()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from urllib.parse import urlsplit
 
 from sealway.adversary.attack import Act
 from sealway.adversary.carrier import HostileCarrier
+from sealway.adversary.ledger import Ledger
 from sealway.adversary.middlebox import Middlebox
-from sealway.adversary.play import Performed, Play
+from sealway.adversary.play import GRACE_S, Performed, Play
 from sealway.adversary.positions.coap_relay import CoapRelay
 from sealway.adversary.positions.http_proxy import HttpPosition
 from sealway.adversary.positions.http_server import HttpsServer
@@ -130,6 +132,7 @@ class Orders:
         self._over = False
         self._told = 0, 0, 0
         self._acts: list[Act] = []
+        self._closing: deque[tuple[Ledger, float, float]] = deque()
         self.performed: list[Performed] = []
 
     def scenario(self, seed: int) -> Scenario:
@@ -164,14 +167,24 @@ class Orders:
         emit("begun", attack=act.attack.name)
 
     def _end(self) -> None:
-        tally = self._middlebox.end()
+        self._closing.append((self._middlebox.close(), self._began, time.time()))
         self._act = None
-        self.performed.append(Performed(tally, self._began, time.time()))
-        tell_ended(self.performed[-1])
+        self._tell_ended()
+
+    def _tell_ended(self, *, waiting: bool = True) -> None:
+        """Tell what came of acts that are over, in order, once what they sent has arrived or was given time to."""
+        while self._closing:
+            ledger, began, ended = self._closing[0]
+            if waiting and ledger.pending and time.time() < ended + GRACE_S:
+                return
+            self._closing.popleft()
+            self.performed.append(Performed(ledger.tally(), began, ended))
+            tell_ended(self.performed[-1])
 
     async def look_forever(self) -> None:
         """Tell how far the act is, whenever that changes, and once that it has done all that it may."""
         while True:
+            self._tell_ended()
             tally = self._middlebox.tally
             if self._act is not None and tally is not None:
                 self._tell(self._act.attack.name, tally.tried, tally.reached_network, self._middlebox.holds)
@@ -189,6 +202,7 @@ class Orders:
         """End the act that is on."""
         if self._act is not None:
             self._end()
+        self._tell_ended(waiting=False)
 
 
 def tell_ended(act: Performed) -> None:

@@ -114,7 +114,8 @@ def before_hub(town: Besieged) -> Iterator[Turn]:
     for name in FLOODS:
         yield Turn(name, here | {"count": OF_A_FLOOD})
     yield Turn("flood-stranger", here | {"count": 48, "parameters": {"directory": str(town.recorded / STARTS)}})
-    yield Turn("tamper-opener-reseed", here | {"count": 2}, seconds=180.0, kill="device-1")
+    # Alone: what is on its way to a device that is killed may never be refused by anybody.
+    yield Turn("tamper-opener-reseed", here | {"count": 2}, seconds=180.0, alone=True, kill="device-1")
     for name in ON_OPENERS[1:]:
         yield Turn(name, here | {"count": 2})
     to = {"parameters": {"to": mailbox_of(town.devices[0].name)}}
@@ -144,9 +145,9 @@ def as_gateway(town: Besieged) -> Iterator[Turn]:
     yield Turn("tamper-any-bit", device | {"count": 2})
     silent = ("application", "Silent", town.devices[2].name)
     missing = ("device-3", "Missing", town.application.name)
-    yield Turn("silence", {}, Until.REPORTED, report=silent, seconds=25.0)
+    yield Turn("silence", {}, Until.REPORTED, report=silent, seconds=45.0)
     # Several: of a bare receipt that is missing nothing is reported, since its sender says that it will not come again.
-    yield Turn("withhold-for-good", device | {"count": 8}, Until.REPORTED, report=missing, seconds=25.0)
+    yield Turn("withhold-for-good", device | {"count": 8}, Until.REPORTED, report=missing, seconds=45.0)
     yield Turn("accept-and-drop", {"count": EACH})
 
 

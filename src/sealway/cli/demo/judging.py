@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from sealway.adversary.attack import Expected
+from sealway.adversary.catalogue import ATTACKS
 from sealway.adversary.ledger import Tally
-from sealway.adversary.verdict import Evidence, Sent, judge
+from sealway.adversary.verdict import Evidence, Sent, judge, not_refused
 from sealway.cli.demo.besieged import Besieged, rows_of
 from sealway.cli.demo.process import run_json
 from sealway.cli.demo.puppeteer import Adversary
@@ -26,6 +27,13 @@ async def judged(
     evidence = await _evidence(town, witnesses, commands)
     accounts = _accounts(adversaries)
     return [judge(a, replace(evidence, reported=witnesses.of_act.get(a.name, {}))) for a in accounts.values()]
+
+
+def unrefused(adversaries: Mapping[str, Adversary], witnesses: Witnesses) -> int:
+    """Return how many harmful things no end has refused so far, of the acts that are over."""
+    evidence = Evidence(witnesses.refused)
+    harmful = [tally for tally in _accounts(adversaries).values() if tally.expected is Expected.REFUSED]
+    return sum(max(0, not_refused(tally, evidence) - ATTACKS[tally.name].tolerated) for tally in harmful)
 
 
 def _accounts(adversaries: Mapping[str, Adversary]) -> dict[str, Tally]:

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ READY_S = 60.0
 STOP_S = 15.0
 LEAST_PRIORITY = 19
 
-GENTLY: ContextVar[bool] = ContextVar("gently", default=False)
-"""Whether commands that are run now leave the processor to others: what they prepare is needed later."""
+GENTLY: ContextVar[Callable[[], bool]] = ContextVar("gently", default=lambda: False)
+"""Says whether commands that are run now leave the processor to others: what they prepare is needed later."""
 
 
 class RoleProcess:
@@ -161,7 +162,7 @@ async def run(*arguments: str) -> bytes:
         stderr=asyncio.subprocess.PIPE,
         env=_environment(),
     )
-    if GENTLY.get():
+    if GENTLY.get()():
         with contextlib.suppress(ProcessLookupError):
             os.setpriority(os.PRIO_PROCESS, process.pid, LEAST_PRIORITY)
     out, err = await process.communicate()

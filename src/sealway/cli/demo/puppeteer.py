@@ -37,6 +37,7 @@ class Adversary(RoleProcess):
         self.between = between
         self.input = asyncio.subprocess.PIPE
         self.acting = ""
+        self.begun = 0
         self.tried, self.reached, self.holds, self.is_over = 0, 0, 0, False
         self.ended: list[dict[str, Any]] = []
         self.refusals: list[str] = []
@@ -53,6 +54,7 @@ class Adversary(RoleProcess):
         self.acting, self.tried, self.reached, self.is_over = str(act["attack"]), 0, 0, False
         self.holds = 0
         self.order({"begin": act})
+        self.begun += 1
 
     def end_if_any(self) -> None:
         """Order the end of the act that is on, if one is."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 from sealway.cli.demo import attacks
 from sealway.cli.demo.attacks import Turn, Until
 from sealway.cli.demo.besieged import Besieged, adversaries_of, found_besieged, honest_roles, requests_of
-from sealway.cli.demo.judging import judged
+from sealway.cli.demo.judging import judged, unrefused
 from sealway.cli.demo.process import GENTLY, RoleProcess, run
 from sealway.cli.demo.puppeteer import Adversary
 from sealway.cli.demo.witnesses import Witnesses
@@ -78,9 +78,9 @@ class Siege:
         return request
 
 
-async def prepare(base: Path, seed: int, suite: int) -> Siege:
-    """Found the town, while something else is going on. Raises TransportFailed."""
-    GENTLY.set(True)
+async def prepare(base: Path, seed: int, suite: int, is_needed: Callable[[], bool]) -> Siege:
+    """Found the town, gently until it is needed: something else is going on before. Raises TransportFailed."""
+    GENTLY.set(lambda: not is_needed())
     town = await found_besieged(base, seed, suite)
     roles, adversaries = honest_roles(town), adversaries_of(town, base, seed)
     return Siege(town, roles, adversaries, Witnesses(), Random(seed))  # noqa: S311 - request ids, not keys
@@ -266,13 +266,19 @@ async def _calm(siege: Siege) -> None:
     await witnesses.until(lambda: all(map(witnesses.is_calm, (d.title for d in devices))), "the devices to fall silent")
     sent = sum([int((await device.status())["sent"]) for device in devices])
     before, since = -1, time.monotonic()
-    while siege.delivered < sent or not siege.commands.keys() <= witnesses.answered:
-        arrived = siege.delivered + len(witnesses.answered)
+    while siege.delivered < sent or not siege.commands.keys() <= witnesses.answered or not _all_is_refused(siege):
+        arrived = siege.delivered + len(witnesses.answered) + len(witnesses.refused)
         if arrived != before:
             before, since = arrived, time.monotonic()
         if time.monotonic() - since > PATIENCE_S:
             return  # what is missing stands in the rows
         await asyncio.sleep(0.2)
+
+
+def _all_is_refused(siege: Siege) -> bool:
+    """Say whether every harmful thing that went on has come to where it is refused: some wait in a mailbox still."""
+    told = all(adversary.begun == len(adversary.ended) for adversary in siege.adversaries.values())
+    return told and not unrefused(siege.adversaries, siege.witnesses)
 
 
 async def _stop_all(siege: Siege) -> None:

@@ -57,10 +57,16 @@ async def tell(options: Options, show: Callable[[Story], None], say: Callable[[s
     """
     say("founding a domain: owner, hub, gateway, application and devices make their keys")
     town = await found(options)
-    siege = prepare(options.directory / "siege", options.seed, options.suite) if options.attacks else None
-    besieged = asyncio.create_task(siege) if siege is not None else None
+    first_is_over = asyncio.Event()
+    base = options.directory / "siege"
+    besieged = (
+        asyncio.create_task(prepare(base, options.seed, options.suite, first_is_over.is_set))
+        if options.attacks
+        else None
+    )
     try:
         story, report = await _first_act(options, town, show, say)
+        first_is_over.set()
         if besieged is None:
             return report
         say("the second act: another town, and an adversary on every hop")
