@@ -80,7 +80,7 @@ def check_message(data: bytes) -> None:
     except MALFORMED as error:
         refused(error)
         return
-    again = message.encode()
+    again = message.having().encode()  # a copy: the message itself may keep what it was read from
     demand(Message.decode(again) == message, "a message changes when it is encoded and read")
     if again != data:
         numbers = [number for number, _ in decode_options(data, 1)[0]]

@@ -83,9 +83,9 @@ def every_key_tried(patch: Patch) -> None:
     header_not_bound(patch)
     genuine = Intake._open
 
-    async def open_(intake: Intake, envelope: Envelope) -> None:
+    def open_(intake: Intake, envelope: Envelope) -> None:
         try:
-            await genuine(intake, envelope)
+            genuine(intake, envelope)
         except SealwayError as refused:
             if not any(_opens(intake, held, envelope) for held in intake._sessions.all()):
                 raise refused from None

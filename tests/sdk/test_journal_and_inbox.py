@@ -98,7 +98,7 @@ async def put(journal: Journal, inboxes: list[Inbox], first: int, count: int, **
         journal.note(_ROW, row, row, event, message.encode())
         received = Received("p", message, FirstIdentity(b"s" * 32, row), b"v", 0, row)
         for inbox in inboxes:
-            journal.then(lambda inbox=inbox, received=received: inbox.offer(received))  # type: ignore[misc]
+            journal.then(inbox.offer, received)
     await journal.commit()
 
 

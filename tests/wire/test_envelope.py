@@ -105,6 +105,7 @@ def test_sender_and_receiver_see_the_same_associated_data(envelope: Envelope) ->
     received = Envelope.decode(envelope.encode())
     assert received.aad == envelope.aad == enc_structure(envelope.protected)
     assert envelope.encode() == assemble(envelope.protected, envelope.ciphertext)
+    assert envelope.size == len(envelope.encode())
     assert received.aad == cbor2.dumps(["Encrypt0", cbor2.loads(envelope.encode()[1:])[0], b""])
 
 

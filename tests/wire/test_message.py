@@ -250,12 +250,15 @@ def test_unsigned_integers_have_one_form(value: int) -> None:
 
 # The templates for plain messages and the general codec are held equal ------------------------------------------------
 def outcome(decode: Callable[[bytes], Message], data: bytes) -> Any:
-    """The decoded value with what the constructor derives from it, or the class of the error."""
+    """The decoded value, with what the constructor derives from it and what it encodes to, or the class of the error.
+
+    The template keeps the bytes that it has read; the general codec encodes them anew.
+    """
     try:
         message = decode(data)
     except (Malformed, TooLarge) as error:
         return type(error)
-    return message, message.plain
+    return message, message.plain, message.encode()
 
 
 def test_a_reading_takes_the_template() -> None:
@@ -267,7 +270,15 @@ def test_a_reading_takes_the_template() -> None:
 def test_both_codecs_write_and_read_alike(message: Message) -> None:
     encoded = message.encode()
     assert encoded == _encode_general(message)
-    assert outcome(Message.decode, encoded) == outcome(_decode_general, encoded) == (message, message.plain)
+    assert outcome(Message.decode, encoded) == outcome(_decode_general, encoded) == (message, message.plain, encoded)
+
+
+@given(plain_messages | messages)
+def test_a_changed_message_has_another_encoding(message: Message) -> None:
+    encoded = message.encode()
+    changed = message.having(sent_at=1 if message.sent_at != 1 else 2)
+    assert changed.encode() == _encode_general(changed) != encoded == message.encode()
+    assert message.having().encode() == encoded
 
 
 @given(plain_messages, st.data())

@@ -23,7 +23,7 @@ from sealway.protocol.sealed_file import carried_key, key_message, new_file_key
 from sealway.protocol.sending import Acknowledgement
 from sealway.sdk.clock import Clock
 from sealway.sdk.evidence import Evidence
-from sealway.sdk.inbox import Received
+from sealway.sdk.inbox import Received, just_received
 from sealway.sdk.journal import Journal
 from sealway.sdk.outbox import Outbox
 from sealway.sdk.schema import SENT
@@ -86,7 +86,7 @@ class Engine:
     def load(self, connection: sqlite3.Connection) -> None:
         """Fill the outbox from what an earlier process left unacknowledged."""
         for session, number, peer, mailbox, envelope in connection.execute(_WAITING):
-            self.outbox.add((session, number), mailbox or Name.parse(peer).mailbox, envelope, kept=True)
+            self.outbox.add((session, number), mailbox or Name.parse(peer).mailbox, envelope)
         (last,) = connection.execute("SELECT max(id) FROM inbox").fetchone()
         self._last_row = last or 0
 
@@ -141,7 +141,7 @@ class Engine:
         self.journal.note(_SENT, *row, *moved, *kept)
         self.sessions.touch(held)
         self._offer(held, sealed)
-        return identity or FirstIdentity(session.hash, sealed.number), sealed.envelope
+        return identity or FirstIdentity.proven(session.hash, sealed.number), sealed.envelope
 
     def _kept(self, message: Message, content: bytes, envelope: bytes) -> tuple[bytes, bytes, int | None]:
         """What is stored until a receipt covers it; a key only so that it can be forgotten then."""
@@ -156,7 +156,7 @@ class Engine:
 
     def _offer(self, held: Held, sealed: Sealed) -> None:
         key = (held.session.hash, sealed.number)
-        self.journal.then(lambda: self.outbox.add(key, held.address, sealed.envelope, kept=sealed.kept))
+        self.journal.then(self.outbox.add, key, held.address, sealed.envelope, sealed.kept)
 
     def seal_if_due(self, held: Held, now_ms: int) -> None:
         """Seal a bare receipt if its time has come, and a sign of life where this end has been silent for half of what
@@ -191,7 +191,8 @@ class Engine:
             self.sessions.touch(held)  # what it counts when it refuses is durable too
             if session.stopped is not None:
                 self.sessions.leave(held)
-            self._drain_events(held)
+            if session.events:
+                self._drain_events(held)
         if self.sessions.shared.was_asked:
             self.sessions.keep_within(held)
         self.take(held, opened, envelope)
@@ -205,7 +206,7 @@ class Engine:
             self.journal.count("opened_empty" if opened.defect is None else "opened_defective")
             return
         session, moved = held.session, message.first_identity
-        here = FirstIdentity(session.hash, opened.number)
+        here = FirstIdentity.proven(session.hash, opened.number)
         identity = moved if moved is not None else here
         if self.sessions.seen_before(session.peer, identity, here, now_ms):
             self.journal.count("opened_again")
@@ -215,16 +216,15 @@ class Engine:
             return
         self._last_row += 1
         expires = envelope.claims.expires if envelope.claims is not None else None
-        received = Received(session.peer, message, identity, session.hash, now_ms, self._last_row, expires)
+        received = just_received(session.peer, message, identity, session.hash, now_ms, self._last_row, expires)
         origin = (session.peer, session.hash, identity.session, identity.number)
         event = message.code < 0x40 and message.request_id is None
-        encoded = envelope.encode()
-        sizes = (len(encoded), opened.message_bytes, event)
+        sizes = (envelope.size, opened.message_bytes, event)
         if message.request_id is not None:
-            self._evidence.opened(self._last_row, encoded)
+            self._evidence.opened(self._last_row, envelope.encode())
         self.journal.note(_INBOX, self._last_row, *origin, now_ms, message.sent_at, expires, *sizes, message.encode())
         self.journal.count("opened")
-        self.journal.then(lambda: self._deliver(received))
+        self.journal.then(self._deliver, received)
 
     def _keep_file_key(self, peer: str, message: Message, now_ms: int) -> None:
         """A file's key is handed to nobody: it waits for its file, whichever of the two came first."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from itertools import accumulate
 from struct import Struct
 from typing import Final
@@ -25,6 +26,7 @@ from sealway.wire.address import Name
 
 _HEAD = Struct(">QQqqB?QQqqBBH")
 _DIGEST = 32
+_MOST_MAILBOXES = 1_024
 
 
 class Leaving(IntEnum):
@@ -99,13 +101,18 @@ class Held:
     @property
     def address(self) -> str:
         """The peer's mailbox."""
-        return self.mailbox or Name.parse(self.session.peer).mailbox
+        return self.mailbox or _mailbox_of(self.session.peer)
 
     @property
     def owed(self) -> int:
         """How many of its messages the peer has neither acknowledged nor been told to forget."""
         send = self.session.send
         return send.next_number - send.acked.count - send.unkept.count
+
+
+@lru_cache(_MOST_MAILBOXES)
+def _mailbox_of(peer: str) -> str:
+    return Name.parse(peer).mailbox
 
 
 def packed(held: Held) -> bytes:

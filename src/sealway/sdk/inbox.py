@@ -73,6 +73,31 @@ class Received:
         return _time(self.received_ms)
 
 
+class _Written:
+    """What becomes Received without its constructor, which takes four times as long to write to what is frozen.
+
+    It has the same slots, so an instance can change its class; until then, and only until then, it can be written to.
+    """
+
+    __slots__ = Received.__slots__
+
+    def __init__(
+        self, peer: str, message: Message, identity: FirstIdentity, via: bytes, received_ms: int, row: int,
+        expires: int | None,
+    ) -> None:  # fmt: skip
+        self.peer, self.message, self.identity, self.via = peer, message, identity, via
+        self.received_ms, self.row, self.expires = received_ms, row, expires
+
+
+def just_received(
+    peer: str, message: Message, identity: FirstIdentity, via: bytes, received_ms: int, row: int, expires: int | None
+) -> Received:  # fmt: skip
+    """Return a message that was opened a moment ago: Received, made in less time."""
+    received = _Written(peer, message, identity, via, received_ms, row, expires)
+    received.__class__ = Received  # type: ignore[assignment]
+    return received  # type: ignore[return-value]
+
+
 class Inbox:
     """A queue over the inbox table; what an earlier process left unhandled comes first.
 

@@ -43,31 +43,29 @@ class Intake:
         """Open what was collected; return what the hop may forget once the journal has committed."""
         settled: list[Collected] = []
         for item in collected:
-            if await self._is_settled(item):
-                settled.append(item)
-                if self._tries:
-                    self._tries.pop((item.mailbox, item.sequence), None)
+            try:
+                envelope = Envelope.decode(item.envelope)
+                if envelope.start is not None:
+                    await self._links.open_start(envelope, envelope.start)
+                else:
+                    self._open(envelope)
+            except SealwayError as error:
+                self._refused(item, error)
+                if self._is_worth_another_try(item, error):
+                    continue
+            settled.append(item)
+            if self._tries:
+                self._tries.pop((item.mailbox, item.sequence), None)
         return settled
 
-    async def _is_settled(self, item: Collected) -> bool:
-        try:
-            await self._open(Envelope.decode(item.envelope))
-        except SealwayError as error:
-            self._journal.check()
-            self._count(error)
-            self._evidence.refused(item.envelope, error)
-            return not self._is_worth_another_try(item, error)
-        return True
-
-    def _count(self, error: SealwayError) -> None:
+    def _refused(self, item: Collected, error: SealwayError) -> None:
+        self._journal.check()
         self._journal.count(f"refused_{type(error).__name__}")
         level = logging.ERROR if isinstance(error, StateLost) else logging.INFO
         log.log(level, "an envelope was refused: %s", error)
+        self._evidence.refused(item.envelope, error)
 
-    async def _open(self, envelope: Envelope) -> None:
-        if envelope.start is not None:
-            await self._links.open_start(envelope, envelope.start)
-            return
+    def _open(self, envelope: Envelope) -> None:
         held = self._sessions.by_kid(envelope.kid)
         if held is None:
             self._journal.count("refused_unknown_kid")

@@ -30,6 +30,9 @@ PERIOD_MESSAGES: Final = 1_000
 Statements = tuple[str, list[tuple[Any, ...]]]
 """One statement, and the parameters of each time that it is executed, in a row."""
 
+After = tuple[Callable[..., None], tuple[Any, ...]]
+"""What is to be called once a group is durable, and with what."""
+
 _SAVE_SESSION = "UPDATE sessions SET state = ?, opening = ?, sealed = ?, resumed = ? WHERE id = ? AND closed IS NULL"
 _COUNT = "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
 
@@ -56,16 +59,17 @@ class Journal:
         self._touched = 0
         self._is_closing = False
         self._counts: dict[str, int] = {}
-        self._after: list[Callable[[], None]] = []
+        self._after: list[After] = []
         self._group: asyncio.Future[None] | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._broken: SealwayError | None = None
 
     def note(self, sql: str, *parameters: Any) -> None:
         """Add one statement to the present group."""
-        if not self._statements or self._statements[-1][0] != sql:
-            self._statements.append((sql, []))
-        self._statements[-1][1].append(parameters)
+        statements = self._statements
+        if not statements or statements[-1][0] != sql:
+            statements.append((sql, []))
+        statements[-1][1].append(parameters)
 
     def saves(
         self, opening: int, before: Callable[[Held], None], after: Callable[[list[Held]], None]
@@ -92,9 +96,9 @@ class Journal:
         """Add to a durable counter with the present group."""
         self._counts[counter] = self._counts.get(counter, 0) + by
 
-    def then(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` once the present group is durable; never if it cannot be written."""
-        self._after.append(callback)
+    def then(self, callback: Callable[..., None], *arguments: Any) -> None:
+        """Call ``callback`` with these once the present group is durable; never if it cannot be written."""
+        self._after.append((callback, arguments))
 
     async def commit(self) -> None:
         """Wait until all noted so far is durable. Raises StateLost if it cannot be written."""
@@ -158,8 +162,8 @@ class Journal:
             )
             self.vault.is_dirty |= deleted
             self._are_saved(saved)
-            for callback in after:
-                callback()
+            for callback, arguments in after:
+                callback(*arguments)
         except (SealwayError, sqlite3.Error) as error:
             self._break(group, error)
         except BaseException as error:
@@ -179,7 +183,7 @@ class Journal:
                 waiting.exception()  # seen: no complaint if nobody waits any more
         self._group = None
 
-    def _take(self) -> tuple[list[Statements], list[Callable[[], None]], list[Held]]:
+    def _take(self) -> tuple[list[Statements], list[After], list[Held]]:
         saved = list(self._dirty.values())
         for held in saved:
             self._before(held)

@@ -64,7 +64,7 @@ class Outbox:
         """How many envelopes no hop has taken since this process began."""
         return sum(item.accepted == 0 for item in self._items.values())
 
-    def add(self, key: Key, mailbox: str, envelope: bytes, *, kept: bool) -> None:
+    def add(self, key: Key, mailbox: str, envelope: bytes, kept: bool = True) -> None:
         """Offer an envelope that has just become durable."""
         self._items[key] = Outgoing(mailbox, envelope, kept)
         self._bytes += len(envelope)

@@ -179,8 +179,10 @@ class Sessions:
 
     def touch(self, held: Held) -> None:
         """Write a session with the present group; to be called whenever something about it has changed."""
+        is_kept = held.dirty  # what is not durable yet makes no room
         self._journal.touch(held)
-        self.cache.keep(held)
+        if not is_kept:
+            self.cache.keep(held)
 
     def _before_saving(self, held: Held) -> None:
         """Note what its row says besides its state, if it is something else now."""

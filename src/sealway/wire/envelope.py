@@ -108,6 +108,12 @@ class Envelope:
         """The first 4 bytes of the AEAD's tag: how a receipt or a freshness reference names this envelope."""
         return self.ciphertext[_TAG_PREFIX[self.alg]]
 
+    @property
+    def size(self) -> int:
+        """How many bytes it has encoded."""
+        parts = len(self.protected), len(self.ciphertext)
+        return len(_FRONT) + len(_EMPTY_UNPROTECTED) + sum(parts) + sum(len(cbor.bstr_head(part)) for part in parts)
+
     def encode(self) -> bytes:
         """Return the envelope's bytes. Raises TooLarge above MAX_ENVELOPE_BYTES."""
         return assemble(self.protected, self.ciphertext)

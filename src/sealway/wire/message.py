@@ -107,9 +107,11 @@ class Message:
             if value is not None:
                 _CHECKS[option](value)
         message = object.__new__(Message)
-        message.__dict__.update(self.__dict__, **changes)
+        known = message.__dict__
+        known.update(self.__dict__, **changes)
+        known.pop("_encoded", None)
         if not changes.keys() <= _PLAIN:
-            message.__dict__["plain"] = _beyond_plain(message) == _NOTHING
+            known["plain"] = _beyond_plain(message) == _NOTHING
         return message
 
     @property
@@ -120,7 +122,17 @@ class Message:
         return self.void != () or any(value is not None for value in _control_fields(self))
 
     def encode(self) -> bytes:
-        """Return the plaintext to be sealed. Raises TooLarge above MAX_MESSAGE_BYTES."""
+        """Return the plaintext to be sealed. Raises TooLarge above MAX_MESSAGE_BYTES.
+
+        A message never changes, so what was encoded once is kept: who seals it stores it, too.
+        """
+        known = self.__dict__
+        if "_encoded" not in known:
+            known["_encoded"] = self._encode()
+        encoded: bytes = known["_encoded"]
+        return encoded
+
+    def _encode(self) -> bytes:
         at = self.sent_at
         if self.plain and at is not None and at >= _EARLIEST and self.payload:
             front = _front(self.code, self.path, self.query, self.content_format)
@@ -178,7 +190,7 @@ def _decode_timed(data: bytes) -> Message | None:
     message = object.__new__(Message)  # not the constructor: all that it checks is proven
     known = message.__dict__
     known.update(fields)
-    known["payload"], known["sent_at"], known["plain"] = payload, sent_at, True
+    known["payload"], known["sent_at"], known["plain"], known["_encoded"] = payload, sent_at, True, data
     return message
 
 
