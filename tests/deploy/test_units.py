@@ -139,7 +139,7 @@ def test_its_command_starts_with_the_sample_and_says_when_it_serves(unit: Path, 
     directory = home.base / "lib" / said["StateDirectory"][0].replace("%i", "meter")
     assert words[words.index("--state") + 1] == str(directory)
     for before in said.get("ExecStartPre", []):
-        subprocess.run(here(before, home), timeout=30, check=True)
+        subprocess.run(here(before, home), timeout=120, check=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SEALWAY_")}
     environment |= {"NOTIFY_SOCKET": str(tmp_path / "notify"), "CREDENTIALS_DIRECTORY": f"{home.base}/credentials"}
     environment |= {"SEALWAY_GATEWAY_RUN_PORT": "0", "SEALWAY_HUB_RUN_PORT": "0"}

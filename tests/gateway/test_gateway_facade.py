@@ -47,7 +47,7 @@ async def deposit(address: str, envelope: Envelope = STEADY) -> None:
 
 
 async def waiting(hub: MemoryHub) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not hub.waiting(MAILBOX):  # noqa: ASYNC110 - a memory hub tells nobody
             await asyncio.sleep(0.01)
 
@@ -75,7 +75,7 @@ async def test_run_ends_when_it_is_cancelled(tmp_path: Path) -> None:
     hub = MemoryHub()
     carries = gateway(tmp_path, hub)
     running = asyncio.create_task(carries.run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not running.done():
             try:
                 await deposit(carries.address)

@@ -83,7 +83,7 @@ async def test_what_was_acknowledged_survives_sigkill_again_and_again(bench: Ben
             depositing = asyncio.create_task(deposit_until_killed(carrier, bench, promised))
             await asyncio.sleep(0.15 + 0.1 * round_number)
             assert await gateway.signal(signal.SIGKILL) == -signal.SIGKILL
-            await asyncio.wait_for(depositing, 15)
+            await asyncio.wait_for(depositing, 60)
         assert gateway_status(state_dir)["in_flight"] >= len(promised) > 0
     await bench.gateway("gateway", uplink=bench.hub.carrier())
     await bench.until(lambda: gateway_status(state_dir)["in_flight"] == 0)

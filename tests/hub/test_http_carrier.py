@@ -57,7 +57,7 @@ async def test_the_whole_way(carriers, domain, meter, application, gateway, seal
     polling = asyncio.create_task(carrier.collect([meter.mailbox, application.mailbox], wait=20))
     await asyncio.sleep(0.2)
     assert [verdict.status for verdict in await receiver.deposit([Deposit(meter.mailbox, command)])] == [201]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         found = await polling
     assert [(item.mailbox, item.envelope) for item in found] == [(meter.mailbox, command)]
     assert carrier.refused_mailboxes == {application.mailbox}

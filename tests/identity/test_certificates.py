@@ -78,7 +78,7 @@ class TestGoodChains:
             (tmp_path / file).write_bytes(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM))
         options = ["-x509_strict", "-check_ss_sig", "-purpose", "sslserver", "-verify_hostname", "hub.example"]
         command = ["openssl", "verify", *options, "-attime", str(NOW), "-CAfile", "ca.pem", "leaf.pem"]
-        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=20)
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
         assert result.stdout == "leaf.pem: OK\n", result.stderr
 
 

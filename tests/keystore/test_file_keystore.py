@@ -309,7 +309,7 @@ class TestCrash:
             keystore.generate("new")
         """
         command = [sys.executable, "-c", textwrap.dedent(program), str(path)]
-        assert subprocess.run(command, timeout=30, check=False).returncode == -9
+        assert subprocess.run(command, timeout=120, check=False).returncode == -9
         keystore = FileKeystore.open(path, PASSPHRASE)
         assert list(keystore.labels()) == expected
         keystore.generate("after")  # what the crash left lying about is no hindrance

@@ -76,13 +76,13 @@ def test_the_chunk_of_the_page_is_gcm_to_independent_implementations() -> None:
 
     def counter_mode(data: bytes, counter: int) -> bytes:
         command = ["openssl", "enc", "-aes-256-ctr", "-K", key.hex(), "-iv", (nonce + counter.to_bytes(4, "big")).hex()]
-        return subprocess.run(command, input=data, capture_output=True, check=True, timeout=30).stdout
+        return subprocess.run(command, input=data, capture_output=True, check=True, timeout=120).stdout
 
     cipher, tag = chunk[:-TAG_BYTES], chunk[-TAG_BYTES:]
     assert counter_mode(cipher, 2) == CONTENT
     hash_key = subprocess.run(
         ["openssl", "enc", "-aes-256-ecb", "-nopad", "-K", key.hex()],
-        input=bytes(16), capture_output=True, check=True, timeout=30,
+        input=bytes(16), capture_output=True, check=True, timeout=120,
     ).stdout  # fmt: skip
     assert gcm_tag(hash_key, cipher, counter_mode(bytes(16), 1)) == tag
 
