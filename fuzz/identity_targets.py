@@ -25,6 +25,7 @@ from fuzz.target import Target, demand, refused
 from sealway.crypto.ports import Signer
 from sealway.errors import Malformed, NotAuthentic, NotAuthorized, NotTrusted, Replayed, SealwayError, TooLarge
 from sealway.identity.assertion import LEEWAY_SECONDS, LONGEST_SECONDS, Assertion, make_assertion, verify_assertion
+from sealway.identity.birth import verify_idevid, verify_manifest
 from sealway.identity.bundles import sign_bundle, verify_bundle
 from sealway.identity.consents import sign_consent, verify_consent
 from sealway.identity.credentials import Credential, verify_chain
@@ -35,6 +36,8 @@ from sealway.identity.root import sign_root, verify_root
 from sealway.wire import cose
 from sealway.wire.address import Name
 from sealway.wire.carriage import CertChain
+from sealway.wire.manifest import check_mud_url, check_serial
+from tests.factory.small_factory import MUD_URL, SmallFactory
 from tests.identity.small_domain import NOW, SmallDomain, name, seeded, signer
 from tests.identity.test_bundles import claims_of as bundle_claims
 
@@ -114,6 +117,45 @@ def _chains() -> Iterable[bytes]:
         yield CertChain((leaf,)).encode()
     yield CertChain((_issued()[0], domain().ca_der)).encode()
     yield CertChain((domain().ca_der,)).encode()
+
+
+@cache
+def factory() -> SmallFactory:
+    """The manufacturer of all inputs: the same keys and certificates in every run."""
+    return SmallFactory()
+
+
+def check_birth_chain(data: bytes) -> None:
+    """A birth chain is accepted if the manufacturer signed it; then it names a device, as labels do."""
+    try:
+        chain = CertChain.decode(data).certificates
+    except (Malformed, TooLarge):
+        return
+    made = [_signed_part(factory().chain("SW-1", mud_url=url)[0]) for url in (MUD_URL, None)]
+    for given, honest in ((chain, True), ((_resigned(chain[0], factory().issuing), *chain[1:]), False)):
+        birth = _proven(partial(verify_idevid, given, [factory().manufacturer], NOW))
+        if birth is not None:
+            demand(not honest or _signed_part(given[0]) in made, "accepted, and never made")
+            demand(check_serial(birth.serial) == birth.serial, "a serial number that is none")
+            demand(birth.mud_url is None or check_mud_url(birth.mud_url) == birth.mud_url, "a MUD URL that is none")
+            demand(birth.x5t == hashlib.sha256(given[0]).digest(), "another certificate's hash")
+
+
+def check_manifest(data: bytes) -> None:
+    """A manufacturer's list; the input is what is signed."""
+    key_ref = cose.X5chain((factory().issuing_der,))
+    encoded = _signed(cose.TYP_MANIFEST, key_ref, data, factory().issuing)
+    verify = partial(verify_manifest, manufacturers=[factory().manufacturer], now=NOW)
+    found = None if encoded is None else _proven(partial(verify, encoded))
+    if found is not None:
+        demand(found.claims.encode() == data, "claims that were not signed")
+        demand(found.claims.manufacturer == factory().manufacturer.name, "in another manufacturer's name")
+    _proven(partial(verify, data))
+
+
+def _birth_chains() -> Iterable[bytes]:
+    yield CertChain(factory().chain("SW-1")).encode()
+    yield CertChain((*factory().chain("SW-1", mud_url=None), factory().root_der)).encode()
 
 
 def check_request(data: bytes) -> None:
@@ -306,6 +348,8 @@ IDENTITY: Final = (
     Target(
         "certificate-request", check_request, lambda: [make_csr(signer("meter-1"), name("meter-1"))], 2048, mutate_der
     ),
+    Target("birth-chain", check_birth_chain, _birth_chains, 4096, mutate_cbor),
+    Target("manifest-proof", check_manifest, lambda: [factory().claims().encode()], 2048, mutate_cbor),
     Target("enrolment", check_enrolment, _enrolments, 8192, mutate_cbor),
     Target("grant-proof", check_grant, lambda: [_payload(_grant())], 1024, mutate_cbor),
     Target("consent-proof", check_consent, _consents, 1024, mutate_cbor),

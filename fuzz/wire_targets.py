@@ -23,6 +23,7 @@ from sealway.wire.consent import ConsentClaims, SignedConsent
 from sealway.wire.envelope import MAX_ENVELOPE_BYTES, Envelope
 from sealway.wire.grant import GrantClaims, Scope, SignedGrant
 from sealway.wire.inspect import describe
+from sealway.wire.manifest import ManifestClaims, SignedManifest
 from sealway.wire.message import FileKey, FirstIdentity, Freshness, Message, Receipt
 from sealway.wire.message_parts import decode_void, encode_void
 from sealway.wire.options import decode_options
@@ -224,6 +225,7 @@ WIRE: Final = (
     _of("root-document", RootClaims, SignedRoot),
     _of("grant", GrantClaims, SignedGrant),
     _of("consent", ConsentClaims, SignedConsent),
+    _of("manifest", ManifestClaims, SignedManifest),
     Target("deposits", check_deposits, _encoded(Deposits), 2048, mutate_cbor),
     _of("carriage", Verdicts, Collected, Handed, Acknowledgement, CollectRequest, CertChain, Introduction),
     Target("sealed-file", check_sealed_file, _files, 4096, mutate_bytes),

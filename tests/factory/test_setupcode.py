@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from sealway.crypto.secret import Secret
 from sealway.errors import LocalMisuse, Malformed, Mistyped
-from sealway.factory.setupcode import QrText, SetupCode, check_digit, check_serial
+from sealway.factory.setupcode import QrText, SetupCode, check_digit
+from sealway.wire.manifest import check_serial
 from tests.contracts.source_rules import SOURCE, impurities, parse
 
 # The tables of Verhoeff's scheme as they are published, for an implementation beside ours.

@@ -17,6 +17,7 @@ from sealway.wire.carriage import Acknowledgement, CertChain, Collected, Collect
 from sealway.wire.consent import ConsentClaims, SignedConsent
 from sealway.wire.envelope import MAX_ENVELOPE_BYTES
 from sealway.wire.grant import GrantClaims, Scope, SignedGrant, every_device
+from sealway.wire.manifest import MadeDevice, ManifestClaims, SignedManifest
 from sealway.wire.root_document import Authority, RootClaims, SignedRoot
 from tests.wire.wire_samples import (
     BEGIN,
@@ -30,6 +31,7 @@ from tests.wire.wire_samples import (
     GRANT,
     GRANT_CLAIMS,
     KID,
+    MANIFEST_CLAIMS,
     METER,
     OFFICE,
     ROOT,
@@ -85,6 +87,30 @@ WRONG_FIELDS: list[tuple[Any, dict[str, Any]]] = [
     (GRANT_CLAIMS, {"scopes": ()}),
     (GRANT_CLAIMS, {"scopes": ("valve:write",)}),
     (GRANT_CLAIMS, {"scopes": (Scope("a", "b"), Scope("a", "b"))}),
+    (MANIFEST_CLAIMS, {"manufacturer": ""}),
+    (MANIFEST_CLAIMS, {"manufacturer": " Acme"}),
+    (MANIFEST_CLAIMS, {"manufacturer": "Acme\n"}),
+    (MANIFEST_CLAIMS, {"manufacturer": "ä" * 33}),
+    (MANIFEST_CLAIMS, {"manufacturer": b"Acme"}),
+    (MANIFEST_CLAIMS, {"model": "x" * 65}),
+    (MANIFEST_CLAIMS, {"number": 0}),
+    (MANIFEST_CLAIMS, {"number": 1}),
+    (MANIFEST_CLAIMS, {"previous": None}),
+    (MANIFEST_CLAIMS, {"previous": bytes(31)}),
+    (MANIFEST_CLAIMS, {"mud_url": "http://acme.example/"}),
+    (MANIFEST_CLAIMS, {"mud_url": "https://" + "a" * 248}),
+    (MANIFEST_CLAIMS, {"mud_url": "https://acme.example/ä"}),
+    (MANIFEST_CLAIMS, {"issued": LATE}),
+    (MANIFEST_CLAIMS, {"devices": ()}),
+    (MANIFEST_CLAIMS, {"devices": [MadeDevice("A", KEY)]}),
+    (MANIFEST_CLAIMS, {"devices": (("A", KEY),)}),
+    (MANIFEST_CLAIMS, {"devices": (MadeDevice("A", KEY), MadeDevice("A", bytes(32)))}),
+    (MANIFEST_CLAIMS, {"devices": (MadeDevice("B", KEY), MadeDevice("A", KEY))}),
+    (MANIFEST_CLAIMS, {"devices": tuple(MadeDevice(f"{n:03}", KEY) for n in range(257))}),
+    (MadeDevice("A", KEY), {"serial": "a"}),
+    (MadeDevice("A", KEY), {"serial": "A-"}),
+    (MadeDevice("A", KEY), {"serial": 1}),
+    (MadeDevice("A", KEY), {"x5t": bytes(33)}),
     (CONSENT_CLAIMS, {"device": GATEWAY}),
     (CONSENT_CLAIMS, {"gateway": METER}),
     (CONSENT_CLAIMS, {"gateway": str(GATEWAY)}),
@@ -143,6 +169,14 @@ WRONG_MAPS: list[tuple[Any, dict[int, Any]]] = [
     (GRANT_CLAIMS, {9: cbor.encode([["valve"]])}),
     (GRANT_CLAIMS, {9: cbor.encode([["valve", 2]])}),
     (GRANT_CLAIMS, {9: cbor.encode([["valve", "write"]]) + b"\x00"}),
+    (MANIFEST_CLAIMS, {1: 2}),
+    (MANIFEST_CLAIMS, {4: None}),
+    (MANIFEST_CLAIMS, {6: None}),
+    (MANIFEST_CLAIMS, {7: ...}),
+    (MANIFEST_CLAIMS, {8: []}),
+    (MANIFEST_CLAIMS, {8: [["A"]]}),
+    (MANIFEST_CLAIMS, {8: {"A": KEY}}),
+    (MANIFEST_CLAIMS, {9: 0}),
     (CONSENT_CLAIMS, {6: 0}),
     (CONSENT_CLAIMS, {5: ...}),
     (ROOT_CLAIMS, {1: 0}),
@@ -163,7 +197,7 @@ def test_wrong_maps_are_malformed(sample: Any, wrong: dict[int, Any]) -> None:
         type(sample).decode(cbor.encode({label: value for label, value in encoded.items() if value is not ...}))
 
 
-@pytest.mark.parametrize("kind", [BundleClaims, GrantClaims, ConsentClaims, RootClaims])
+@pytest.mark.parametrize("kind", [BundleClaims, GrantClaims, ConsentClaims, RootClaims, ManifestClaims])
 def test_claims_are_a_map(kind: Any) -> None:
     with pytest.raises(Malformed):
         kind.decode(b"\x80")
@@ -202,6 +236,20 @@ def test_a_signed_document_is_of_its_type_and_signed_by_the_right_kind_of_key(ki
         kind(sign1, claims)
     with pytest.raises(Malformed, match="differ"):
         kind(cose.Sign1(typ, key_ref, payload, SIGNATURE), replace(claims, expires=claims.expires + 1))
+
+
+def test_a_manifest_is_of_its_type_and_carries_its_signers_certificate() -> None:
+    payload, chain = MANIFEST_CLAIMS.encode(), cose.X5chain((b"issuing",))
+    for wrong in (KID, X5T):
+        with pytest.raises(Malformed, match="x5chain"):
+            SignedManifest.decode(cose.Sign1(cose.TYP_MANIFEST, wrong, payload, SIGNATURE).encode())
+    other = cose.Sign1(cose.TYP_BUNDLE, chain, payload, SIGNATURE)
+    with pytest.raises(Malformed, match="type"):
+        SignedManifest.decode(other.encode())
+    with pytest.raises(Malformed, match="type"):
+        SignedManifest(other, MANIFEST_CLAIMS)
+    with pytest.raises(Malformed, match="differ"):
+        SignedManifest(cose.Sign1(cose.TYP_MANIFEST, chain, payload, SIGNATURE), replace(MANIFEST_CLAIMS, number=3))
 
 
 def test_a_root_document_is_of_its_type() -> None:

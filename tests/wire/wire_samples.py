@@ -16,6 +16,7 @@ from sealway.wire.consent import ConsentClaims, SignedConsent
 from sealway.wire.envelope import Envelope
 from sealway.wire.grant import GrantClaims, Scope, SignedGrant, every_device
 from sealway.wire.header import Claims, Opener, StartHeader
+from sealway.wire.manifest import MadeDevice, ManifestClaims, SignedManifest
 from sealway.wire.message import FileKey, FirstIdentity, Freshness, Message, Receipt
 from sealway.wire.root_document import Authority, RootClaims, SignedRoot
 from sealway.wire.sealed_file import Introduction, Preface
@@ -127,6 +128,19 @@ ROOT = SignedRoot(
     ),
     ROOT_CLAIMS,
 )
+MANIFEST_CLAIMS = ManifestClaims(
+    manufacturer="Acme Meters",
+    number=2,
+    previous=filled(32, 9),
+    model="Water meter WM-20",
+    mud_url="https://acme.example/mud/wm-20.json",
+    issued=BEGIN,
+    devices=(MadeDevice("SW-000001", filled(32, 1)), MadeDevice("SW-000002", filled(32, 2))),
+)
+FIRST_MANIFEST = replace(MANIFEST_CLAIMS, number=1, previous=None, mud_url=None)
+MANIFEST = SignedManifest(
+    cose.Sign1(cose.TYP_MANIFEST, cose.X5chain((b"issuing",)), MANIFEST_CLAIMS.encode(), SIGNATURE), MANIFEST_CLAIMS
+)
 BOX = METER.mailbox
 
 INTRODUCTION = Introduction(BUNDLE.encode(), (b"leaf", b"ca"))
@@ -156,6 +170,8 @@ SAMPLES: dict[str, list[Any]] = {
     "signed-grant": [GRANT],
     "consent": [CONSENT_CLAIMS],
     "signed-consent": [CONSENT],
+    "manifest": [MANIFEST_CLAIMS, FIRST_MANIFEST],
+    "signed-manifest": [MANIFEST],
     "root-document": [ROOT_CLAIMS],
     "signed-root": [ROOT],
     "deposits": [Deposits(((BOX, STEADY.encode()), (BOX, b"\x00")))],

@@ -18,6 +18,7 @@ from sealway.wire.consent import ConsentClaims, SignedConsent
 from sealway.wire.envelope import TAG_BYTES, Envelope
 from sealway.wire.grant import GrantClaims, Scope, SignedGrant, every_device
 from sealway.wire.header import Claims, Opener, StartHeader
+from sealway.wire.manifest import MadeDevice, ManifestClaims, SignedManifest
 from sealway.wire.message import FileKey, FirstIdentity, Freshness, Message, Receipt
 from sealway.wire.message_parts import MAX_CHUNK, MIN_CHUNK
 from sealway.wire.root_document import Authority, RootClaims, SignedRoot
@@ -289,7 +290,28 @@ signed_roots = st.builds(
     signatures(),
 )
 
+label_texts = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=16)
+mud_urls = st.from_regex(r"https://[A-Za-z0-9][!-~]{0,20}", fullmatch=True)
+serial_numbers = st.from_regex(r"[A-Z0-9](?:[A-Z0-9.-]{0,6}[A-Z0-9])?", fullmatch=True)
+
+
+@st.composite
+def manifest_claims(draw: st.DrawFn) -> ManifestClaims:
+    number = draw(st.integers(1, UINT32))
+    serials = sorted(draw(st.lists(serial_numbers, min_size=1, max_size=4, unique=True)))
+    return ManifestClaims(
+        manufacturer=draw(label_texts),
+        number=number,
+        previous=None if number == 1 else draw(byte32),
+        model=draw(label_texts),
+        mud_url=draw(st.none() | mud_urls),
+        issued=draw(seconds),
+        devices=tuple(MadeDevice(serial, draw(byte32)) for serial in serials),
+    )
+
+
 opaque = st.binary(min_size=1, max_size=60)
+x5chains = st.builds(cose.X5chain, st.lists(opaque, min_size=1, max_size=3).map(tuple))
 sequences = st.integers(0, (1 << 63) - 1)
 verdict_rows = st.tuples(st.integers(100, 599), texts(100))
 acknowledged = st.tuples(mailboxes, st.lists(sequences, min_size=1, max_size=4, unique=True).map(tuple))
@@ -334,6 +356,8 @@ CODECS = [
     codec(SignedGrant, signed(SignedGrant, cose.TYP_GRANT, grant_claims(), kid_refs)),
     codec(ConsentClaims, consent_claims),
     codec(SignedConsent, signed(SignedConsent, cose.TYP_CONSENT, consent_claims, st.builds(cose.X5t, byte32))),
+    codec(ManifestClaims, manifest_claims()),
+    codec(SignedManifest, signed(SignedManifest, cose.TYP_MANIFEST, manifest_claims(), x5chains)),
     codec(RootClaims, root_claims()),
     codec(SignedRoot, signed_roots),
     codec(Deposits, st.builds(Deposits, rows(st.tuples(mailboxes, opaque), 1))),

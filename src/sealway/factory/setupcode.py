@@ -18,6 +18,7 @@ from typing import Final, Self
 from sealway.crypto.ports import Random
 from sealway.crypto.secret import Secret
 from sealway.errors import LocalMisuse, Malformed, Mistyped
+from sealway.wire.manifest import check_serial
 
 SECRET_DIGITS: Final = 7
 QR_PREFIX: Final = "SEALWAY:1:"
@@ -32,7 +33,6 @@ _DRAWS: Final = 64  # a fair source is refused this often in a row with a chance
 # One hyphen or one space may stand between two digits; people group them in different ways.
 _TYPED: Final = re.compile(r"[0-9](?:[ -]?[0-9]){10}", re.ASCII)
 _ELEVEN: Final = re.compile(r"[0-9]{11}", re.ASCII)
-_SERIAL: Final = re.compile(r"[A-Z0-9](?:[A-Z0-9.-]{0,30}[A-Z0-9])?", re.ASCII)
 
 # Verhoeff's scheme: the multiplication of the dihedral group D5, and the powers of a permutation.
 _PRODUCT: Final = tuple(
@@ -149,19 +149,6 @@ class QrText:
     def reveal(self) -> str:
         """Return the text, setup code and all; whoever calls this answers for where it goes."""
         return f"{QR_PREFIX}{self.code.reveal().replace('-', '')}:{self.serial}"
-
-
-def check_serial(text: str) -> str:
-    """Return ``text`` if it is a serial number: 1 to 32 of A-Z, 0-9, hyphen and dot, which do not begin or end it.
-
-    Raises:
-        Malformed: it is not.
-    """
-    if not _SERIAL.fullmatch(text):
-        raise Malformed(
-            "a serial number is 1 to 32 of A-Z, 0-9, '-' and '.', and begins and ends with one of the first"
-        )
-    return text
 
 
 def check_digit(digits: str) -> str:

@@ -107,9 +107,9 @@ def self_signed_ca(signer: Signer, domain: str, *, now: int, days: int, random: 
         [x509.NameAttribute(NameOID.DOMAIN_COMPONENT, part) for part in reversed(domain.split("."))]
         + [x509.NameAttribute(NameOID.COMMON_NAME, "Sealway issuing CA")]
     )
-    identifier = _key_identifier(signer.public)
+    identifier = key_identifier(signer.public)
     builder = (
-        _begin(subject, signer.public, now, now + days * 86400, random)
+        begin_certificate(subject, signer.public, now, now + days * 86400, random)
         .issuer_name(subject)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_AUTHORITY_USAGE, critical=True)
@@ -156,13 +156,13 @@ def issue_certificate(
         raise LocalMisuse(f"a certificate of the role {name.role} has no DNS or IP names")
     issuer = _usable_issuer(ca_chain[0], ca_signer, now)
     builder = (
-        _begin(_common_name(name), key, now, min(now + days * 86400, issuer.not_after), random)
+        begin_certificate(_common_name(name), key, now, min(now + days * 86400, issuer.not_after), random)
         .issuer_name(issuer.parsed.subject)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(DIGITAL_SIGNATURE, critical=True)
         .add_extension(x509.ExtendedKeyUsage(purposes_of(name.role)), critical=False)
         .add_extension(_alternative_names(name, dns, ip), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier(_key_identifier(key)), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier(key_identifier(key)), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier(subject_key_id(issuer), None, None), critical=False)
     )
     leaf = builder.sign(SigningKey(ca_signer), hashes.SHA256()).public_bytes(Encoding.DER)
@@ -185,7 +185,10 @@ def _usable_issuer(der: bytes, signer: Signer, now: int) -> Certificate:
     return issuer
 
 
-def _begin(subject: x509.Name, key: VerifyingKey, now: int, until: int, random: Random) -> x509.CertificateBuilder:
+def begin_certificate(
+    subject: x509.Name, key: VerifyingKey, now: int, until: int, random: Random
+) -> x509.CertificateBuilder:
+    """Return a builder with everything that certificates have in common; ``now`` and ``until`` are Unix seconds."""
     return x509.CertificateBuilder(
         subject_name=subject,
         public_key=key.to_cryptography(),
@@ -201,7 +204,8 @@ def _serial(random: Random) -> int:
     return drawn & ((1 << 127) - 1) | 1 << 126
 
 
-def _key_identifier(key: VerifyingKey) -> bytes:
+def key_identifier(key: VerifyingKey) -> bytes:
+    """Return the identifier by which certificates name a key, 20 bytes."""
     # RFC 7093 §2 method 1: the leftmost 160 bits of SHA-256 over the subjectPublicKey bit string.
     if key.algorithm is SignatureAlgorithm.EDDSA:  # RFC 8410 §4: the bit string is the key itself
         return hashlib.sha256(key.point).digest()[:20]

@@ -27,7 +27,8 @@ TYP_ROOT = "application/sealway-root+cbor"
 TYP_GRANT = "application/sealway-grant+cbor"
 TYP_CONSENT = "application/sealway-consent+cbor"
 TYP_ENROLMENT = "application/sealway-enrolment+cbor"
-TYPES = (TYP_BUNDLE, TYP_ROOT, TYP_GRANT, TYP_CONSENT, TYP_ENROLMENT)
+TYP_MANIFEST = "application/sealway-manifest+cbor"
+TYPES = (TYP_BUNDLE, TYP_ROOT, TYP_GRANT, TYP_CONSENT, TYP_ENROLMENT, TYP_MANIFEST)
 
 ES256, EDDSA = -7, -8
 ALGORITHMS = (ES256, EDDSA)
