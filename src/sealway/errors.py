@@ -123,6 +123,18 @@ class StateLost(SealwayError):
     """The durable state is older than what it already promised to others, damaged, or a copy."""
 
 
+class TokenFailed(SealwayError):
+    """The token or TPM that holds the private keys did not do what it was asked for; nothing is lost."""
+
+
+class TokenGone(TokenFailed):
+    """The token or TPM is not there, or does not answer."""
+
+
+class TokenLocked(TokenFailed):
+    """The token or TPM is there and takes no PIN for now."""
+
+
 # (CoAP code byte, RFC 7252 §12.1.2; HTTP status). The most specific class in the error's ancestry decides.
 _CODES: dict[type[SealwayError], tuple[int, int]] = {
     SealwayError: (0xA0, 500),  # 5.00 Internal Server Error
@@ -145,6 +157,7 @@ _CODES: dict[type[SealwayError], tuple[int, int]] = {
     NotFound: (0x84, 404),  # 4.04
     HopRefused: (0xA2, 502),  # 5.02 Bad Gateway
     StateLost: (0xA0, 500),  # 5.00
+    TokenFailed: (0xA3, 503),  # 5.03: the same request may succeed once it is back
 }
 
 

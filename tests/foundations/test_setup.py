@@ -225,7 +225,7 @@ def test_root_gets_the_system_packages_that_tests_need(checkout: Path, tmp_path:
 
     assert finished.returncode == 0, finished.stderr
     assert "install" in (tmp_path / "apt-calls").read_text()
-    assert "libcoap3-bin openssl sqlite3" in (tmp_path / "apt-calls").read_text()
+    assert "libcoap3-bin openssl softhsm2 sqlite3" in (tmp_path / "apt-calls").read_text()
 
 
 def test_anybody_else_is_told_which_ones(checkout: Path, tmp_path: Path) -> None:

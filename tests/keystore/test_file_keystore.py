@@ -21,6 +21,7 @@ from sealway.crypto.secret import Secret
 from sealway.crypto.suites import SUITE_1
 from sealway.errors import LocalMisuse, StateLost
 from sealway.keystore import file as file_module
+from sealway.keystore import kept as kept_module
 from sealway.keystore.file import FileKeystore
 from sealway.keystore.sealing import Cost, Lock, seal, unseal
 
@@ -330,7 +331,7 @@ class TestCrash:
         assert synced == [str(path.with_name(".keys.new")), str(path.parent)]
 
     def test_a_full_keystore_says_so(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(file_module, "MAX_FILE_BYTES", len(path.read_bytes()) + 150)
+        monkeypatch.setattr(kept_module, "MAX_FILE_BYTES", len(path.read_bytes()) + 150)
         keystore = FileKeystore.open(path, PASSPHRASE)
         keystore.generate("second")
         with pytest.raises(LocalMisuse, match="full"):

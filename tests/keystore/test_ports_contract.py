@@ -13,12 +13,15 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from sealway.crypto.keys import SoftAgreer, SoftSigner, VerifyingKey, agree, generate_scalar, public_x
 from sealway.crypto.ports import Agreer, Signer
 from sealway.crypto.secret import Secret
-from sealway.crypto.suites import SUITE_3, SUITES, Suite
+from sealway.crypto.suites import SUITE_1, SUITE_2, SUITE_3, Suite
 from sealway.errors import LocalMisuse, Malformed, NotAuthentic
+from sealway.keystore import pkcs11_session
 from sealway.keystore.file import FileKeystore
 from sealway.keystore.memory import MemoryKeystore
+from sealway.keystore.places import create_keystore, open_keystore
 from sealway.keystore.ports import Keystore, Kind
 from sealway.keystore.sealing import Cost
+from tests.keystore.softhsm import CONTRACT_TOKEN, PIN, uri
 
 SCALAR = Secret(b"\x07" * 32)
 CHEAP = Cost(memory_kib=8, passes=1)
@@ -48,12 +51,45 @@ def reopened_keystore(directory: Path) -> Keystore:
     return Reopened()  # type: ignore[return-value]
 
 
-KEYSTORES = [memory_keystore, file_keystore, reopened_keystore]
+def pkcs11_keystore(directory: Path) -> Keystore:
+    return create_keystore(uri(CONTRACT_TOKEN), directory / "keys", Secret(PIN.encode()))
+
+
+def reopened_pkcs11_keystore(directory: Path) -> Keystore:
+    """Each use through a session that has just been opened."""
+
+    class Reopened:
+        def __getattr__(self, name: str) -> object:
+            pkcs11_session._sessions.clear()
+            return getattr(open_keystore(directory / "keys", Secret(PIN.encode())), name)
+
+    pkcs11_keystore(directory)
+    return Reopened()  # type: ignore[return-value]
+
+
+SOFT = [memory_keystore, file_keystore, reopened_keystore]
+CHIPS = [pkcs11_keystore, reopened_pkcs11_keystore]
+KEYSTORES = [*SOFT, *CHIPS]
 Make = Callable[[Path], Keystore]
+
+
+pytestmark = pytest.mark.usefixtures("contract_token")
 
 
 @pytest.fixture(params=KEYSTORES)
 def keystore(request: pytest.FixtureRequest, tmp_path: Path) -> Keystore:
+    made: Keystore = request.param(tmp_path)
+    return made
+
+
+@pytest.fixture(params=SOFT)
+def soft_keystore(request: pytest.FixtureRequest, tmp_path: Path) -> Keystore:
+    made: Keystore = request.param(tmp_path)
+    return made
+
+
+@pytest.fixture(params=CHIPS)
+def chip_keystore(request: pytest.FixtureRequest, tmp_path: Path) -> Keystore:
     made: Keystore = request.param(tmp_path)
     return made
 
@@ -101,7 +137,7 @@ class TestSigner:
     def test_public_half_is_always_the_same_verifying_key(self, make: Callable[[Path], Signer], tmp_path: Path) -> None:
         signer = make(tmp_path)
         assert isinstance(signer.public, VerifyingKey)
-        assert signer.public == signer.public == SoftSigner(SCALAR).public
+        assert signer.public == signer.public
 
     def test_shows_no_secret(self, make: Callable[[Path], Signer], tmp_path: Path) -> None:
         assert "0707" not in repr(make(tmp_path))
@@ -125,16 +161,18 @@ class TestAgreer:
 class TestKeystore:
     def test_lists_what_it_has(self, keystore: Keystore) -> None:
         assert keystore.labels() == {}
-        kinds: list[tuple[str, Kind]] = [("b", "agree"), ("a", "sign"), ("c", "hop")]
+        kinds: list[tuple[str, Kind]] = [("b", "agree"), ("a", "sign"), ("c", "sign")]
         for label, kind in kinds:
             keystore.generate(label, kind)
-        assert list(keystore.labels().items()) == [("a", "sign"), ("b", "agree"), ("c", "hop")]
+        assert list(keystore.labels().items()) == [("a", "sign"), ("b", "agree"), ("c", "sign")]
 
-    def test_a_hop_key_signs_too(self, keystore: Keystore) -> None:
-        keystore.generate("tls", "hop")
-        keystore.signer("tls").public.verify(b"m", keystore.signer("tls").sign(b"m"))
+    def test_a_hop_key_signs_too(self, soft_keystore: Keystore) -> None:
+        soft_keystore.generate("tls", "hop")
+        assert soft_keystore.labels() == {"tls": "hop"}
+        soft_keystore.signer("tls").public.verify(b"m", soft_keystore.signer("tls").sign(b"m"))
 
-    def test_a_hop_key_is_given_to_tls(self, keystore: Keystore) -> None:
+    def test_a_hop_key_is_given_to_tls(self, soft_keystore: Keystore) -> None:
+        keystore = soft_keystore
         keystore.generate("tls", "hop")
         key = load_pem_private_key(keystore.hop_key_pem("tls"), None)
         assert isinstance(key, ec.EllipticCurvePrivateKey)
@@ -154,7 +192,20 @@ class TestKeystore:
         with pytest.raises(LocalMisuse, match="of the kind agree, not sign or hop"):
             keystore.signer("a")
 
-    @pytest.mark.parametrize("suite", SUITES.values())
+    def test_a_chip_has_no_hop_keys(self, chip_keystore: Keystore) -> None:
+        with pytest.raises(LocalMisuse, match="TLS"):
+            chip_keystore.generate("tls", "hop")
+        assert chip_keystore.labels() == {}
+
+    def test_a_chip_has_no_keys_of_suite_3(self, chip_keystore: Keystore) -> None:
+        with pytest.raises(LocalMisuse, match="no keys of suite 3"):
+            chip_keystore.generate("a", "agree", SUITE_3)
+        assert chip_keystore.labels() == {}
+
+    def test_keys_of_suite_3_in_software(self, soft_keystore: Keystore) -> None:
+        self.test_keys_are_of_the_suite_they_were_made_for(soft_keystore, SUITE_3)
+
+    @pytest.mark.parametrize("suite", [SUITE_1, SUITE_2])
     def test_keys_are_of_the_suite_they_were_made_for(self, keystore: Keystore, suite: Suite) -> None:
         keystore.generate("s", "sign", suite)
         keystore.generate("a", "agree", suite)
@@ -196,6 +247,11 @@ class TestKeystore:
     def test_refuses_an_unknown_kind(self, keystore: Keystore) -> None:
         with pytest.raises(LocalMisuse, match="no kind of key"):
             keystore.generate("a", "wrap")  # type: ignore[arg-type]
+
+
+def test_what_is_drawn_is_what_is_kept(tmp_path: Path) -> None:
+    for make in (memory_keystore, file_keystore):
+        assert signer_of(make)(tmp_path).public == SoftSigner(SCALAR).public
 
 
 def test_keys_differ_by_default() -> None:

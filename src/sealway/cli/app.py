@@ -11,7 +11,15 @@ import typer
 from sealway.cli import options
 from sealway.cli.files import read_file
 from sealway.cli.logs import Format, Level
-from sealway.cli.membership import EnrolmentFile, Fingerprint, MemberName, SuiteNumber, add_grants, take_step
+from sealway.cli.membership import (
+    EnrolmentFile,
+    Fingerprint,
+    KeystorePlace,
+    MemberName,
+    SuiteNumber,
+    add_grants,
+    take_step,
+)
 from sealway.cli.messages import say, show_fields, show_json
 from sealway.cli.options import (
     AsJson,
@@ -36,6 +44,7 @@ def init(
     state: State,
     name: MemberName = None,
     suite: SuiteNumber = None,
+    keystore: KeystorePlace = None,
     enrolment: EnrolmentFile = None,
     fingerprint: Fingerprint = None,
     grant: Annotated[
@@ -46,7 +55,7 @@ def init(
 ) -> None:
     """Make an application's keys and request, then take the owner's answer; take grants."""
     if name is not None or enrolment is not None or not grant:
-        take_step("app", state, name, enrolment, fingerprint, key_file, suite)
+        take_step("app", state, name, enrolment, fingerprint, key_file, suite, keystore)
     add_grants("app", state, grant or [])
 
 

@@ -10,7 +10,7 @@ import typer
 
 from sealway.cli import options
 from sealway.cli.logs import Format, Level
-from sealway.cli.membership import EnrolmentFile, Fingerprint, MemberName, SuiteNumber, take_step
+from sealway.cli.membership import EnrolmentFile, Fingerprint, KeystorePlace, MemberName, SuiteNumber, take_step
 from sealway.cli.messages import say, show_fields, show_json
 from sealway.cli.options import (
     AsJson,
@@ -40,12 +40,13 @@ def init(
     state: State,
     name: MemberName = None,
     suite: SuiteNumber = None,
+    keystore: KeystorePlace = None,
     enrolment: EnrolmentFile = None,
     fingerprint: Fingerprint = None,
     key_file: KeyFile = None,
 ) -> None:
     """Make a device's keys and request, then take the owner's answer."""
-    take_step("device", state, name, enrolment, fingerprint, key_file, suite)
+    take_step("device", state, name, enrolment, fingerprint, key_file, suite, keystore)
 
 
 @device_group.command("send")

@@ -23,6 +23,7 @@ from sealway.cli.config.settings import PREFIX
 from sealway.cli.demo.command import demo
 from sealway.cli.exchange import introduce_command, open_command, seal_command
 from sealway.cli.inspect import inspect_command
+from sealway.cli.keystore import keystore_group
 from sealway.cli.state import state_group
 from sealway.errors import SealwayError
 
@@ -40,6 +41,7 @@ for name, group in GROUPS.items():  # what these are not told by options, they l
 cli.add_typer(config_group, name="config")
 cli.add_typer(adversary_group, name="adversary")
 cli.add_typer(state_group, name="state")
+cli.add_typer(keystore_group, name="keystore")
 cli.command("seal")(seal_command)
 cli.command("open")(open_command)
 cli.command("introduce")(introduce_command)

@@ -43,6 +43,15 @@ SuiteNumber: TypeAlias = Annotated[
         allow_from_autoenv=False,
     ),
 ]
+KeystorePlace: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--keystore",
+        metavar="PLACE",
+        help="with --name: where its keys are made: file, or pkcs11:token=NAME?module-path=FILE.so; a token's PIN is"
+        " asked for as a passphrase is",
+    ),
+]
 
 
 def add_init(group: typer.Typer, command: str, keys: str) -> None:
@@ -67,7 +76,7 @@ def add_init(group: typer.Typer, command: str, keys: str) -> None:
 
 def take_step(
     command: str, state: Path, name: str | None, enrolment: Path | None, fingerprint: str | None, key_file: Path | None,
-    suite: int | None = None,
+    suite: int | None = None, keystore: str | None = None,
 ) -> None:  # fmt: skip
     """Do the phase that the arguments are for. Raises LocalMisuse if they are for neither or both, else as ``Home``."""
     if (name is None) == (enrolment is None):
@@ -76,7 +85,7 @@ def take_step(
     if suite is not None and name is None:
         raise LocalMisuse("--suite says what keys are made for", hint="give it with --name")
     if name is not None:
-        _ask(command, state, name, key_file, suite)
+        _ask(command, state, name, key_file, suite, keystore)
     elif enrolment is not None:
         _enrol(command, state, enrolment, fingerprint, key_file)
 
@@ -92,16 +101,21 @@ def add_grants(command: str, state: Path, files: list[Path]) -> None:
         say(f"took the grant {file}")
 
 
-def _ask(command: str, state: Path, text: str, key_file: Path | None, number: int | None) -> None:
+def _ask(
+    command: str, state: Path, text: str, key_file: Path | None, number: int | None, place: str | None
+) -> None:  # fmt: skip
     from sealway.cli.home import home_of
     from sealway.crypto.suites import suite
+    from sealway.keystore.places import FILE, check_place
 
     home = home_of(state, command)
     name = options.name_of(text, "--name", home.role)
     chosen = None if number is None else suite(number)
     fresh = not home.keystore_path.exists()
-    home.prepare(name, options.passphrase(key_file, confirm=fresh), chosen)
-    say(f"{'made' if fresh else 'found'} the keys of {name} in {home.keystore_path}")
+    check_place(place or FILE)
+    home.prepare(name, options.secret_of(place or FILE, key_file, fresh=fresh), chosen, place)
+    where = home.keystore_path if place in (None, FILE) else place
+    say(f"{'made' if fresh else 'found'} the keys of {name} in {where}")
     out = f"{name.label}.enrolment"
     request = f"sealway owner enroll --state OWNER_DIR --request {quote(str(home.request_path))} --name {name}"
     next_command("at the owner", f"{request} --hub https://HOST:PORT --out {out}")

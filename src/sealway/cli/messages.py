@@ -16,6 +16,7 @@ from sealway.errors import (
     PeerMisbehaved,
     SealwayError,
     StateLost,
+    TokenFailed,
     TransportFailed,
 )
 
@@ -51,6 +52,7 @@ class Stopped(SealwayError):
 _CODES: Final[tuple[tuple[type[SealwayError], int], ...]] = (  # the first that fits
     (InUse, STATE),
     (StateLost, STATE),
+    (TokenFailed, STATE),
     (TransportFailed, TRANSPORT),
     (Refused, REFUSED),
     (NotTrusted, REFUSED),

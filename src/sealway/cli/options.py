@@ -129,6 +129,18 @@ def passphrase(key_file: Path | None, *, confirm: bool = False) -> Secret:
     return find_passphrase(key_file=key_file, confirm=confirm)
 
 
+def secret_of(place: str, key_file: Path | None, *, fresh: bool) -> Secret:
+    """Return what opens a keystore in this place: a token's PIN is set already, a passphrase is set now if it is new.
+
+    Raises LocalMisuse, StateLost as ``find_passphrase``.
+    """
+    from sealway.keystore.unlock import find_passphrase
+
+    if place.startswith("pkcs11:"):
+        return find_passphrase(key_file=key_file, what="PIN")
+    return find_passphrase(key_file=key_file, confirm=fresh)
+
+
 def demand_directory(path: Path) -> None:
     """Return if the state directory exists. Raises LocalMisuse."""
     if not path.is_dir():

@@ -34,7 +34,9 @@ __all__ = [
     "SoftSigner",
     "VerifyingKey",
     "agree",
+    "agreed_x",
     "generate_scalar",
+    "lifted",
     "private_key",
     "public_x",
     "validated_x",
@@ -216,10 +218,22 @@ def agree(scalar: Secret, peer_x: bytes) -> Secret:
 
 
 def _agreed(key: ec.EllipticCurvePrivateKey, peer_x: bytes) -> Secret:
-    product = key.exchange(_ECDH, _lift_x(peer_x))
+    return agreed_x(key.exchange(_ECDH, _lift_x(peer_x)))
+
+
+def agreed_x(product: bytes) -> Secret:
+    """Return the x-coordinate of a product, from wherever it was computed. Raises NotAuthentic for zero."""
     if not any(product):
         raise NotAuthentic("an agreement gave zero")
     return Secret(product)
+
+
+def lifted(x: bytes) -> bytes:
+    """Return a point with this x-coordinate, uncompressed (SEC 1 §2.3.3), 65 bytes, for what multiplies whole points.
+
+    Which of the two it is does not matter to the product's x-coordinate. Raises Malformed, NotAuthentic as ``agree``.
+    """
+    return _lift_x(x).public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 
 
 def validated_x(x: bytes) -> bytes:

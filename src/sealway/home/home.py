@@ -4,7 +4,7 @@
 Invariant: private keys never leave the directory. The root document is trusted by the fingerprint that was
 pinned with the first enrolment; a later one brings the same document, or a successor that the old owner keys signed.
 
-DIR/keystore      private keys, encrypted
+DIR/keystore      private keys, encrypted; or which ones they are in a token
 DIR/request.csr   what the owner is asked to certify
 DIR/enrolled      SHA-256 of the pinned root document, and the enrolment behind it: both change in one step
 DIR/grants/       grants that came later, one a file
@@ -30,8 +30,8 @@ from sealway.identity.enrolment import EnrolmentClaims, read_root, verify_enrolm
 from sealway.identity.grants import verify_grant
 from sealway.identity.issuing import make_csr, verify_csr
 from sealway.identity.root import FINGERPRINT_BYTES, OwnerRoot, recall_root, trust_root_on_first_use, verify_root
-from sealway.keystore.file import FileKeystore
-from sealway.keystore.ports import Kind
+from sealway.keystore.places import FILE, create_keystore, open_keystore, place_of
+from sealway.keystore.ports import Keystore, Kind
 from sealway.keystore.private_file import read_private, replace_private
 from sealway.storage.directory import DirectoryLock, demand_free
 from sealway.storage.files import read_file
@@ -77,7 +77,7 @@ class Enrolled:
     credential: Credential
     signer: Signer
     claims: EnrolmentClaims
-    keystore: FileKeystore = field(repr=False)
+    keystore: Keystore = field(repr=False)
     grants: tuple[bytes, ...] = field(default=(), repr=False)
 
 
@@ -125,19 +125,21 @@ class Home:
         return HOP_KEY if self.command in _HOPS else SIGNING_KEY
 
     # first phase: keys and a request ---------------------------------------------------------------------------
-    def prepare(self, name: Name, passphrase: Secret, suite: Suite | None = None) -> bytes:
+    def prepare(self, name: Name, passphrase: Secret, suite: Suite | None = None, place: str | None = None) -> bytes:
         """Make the keys and the request for ``name``, and return the request. Begun before and interrupted, it is
         completed.
 
         Args:
             suite: what the keys are made for; None: what those that are here already were made for, or suite 1.
+            place: where the keys shall be made (``sealway.keystore.places``); None: where they are already, or a file.
 
         Raises:
-            LocalMisuse: another name or another suite was asked for here, a wrong passphrase, or the directory cannot
+            LocalMisuse: another name, suite or place was asked for here, a wrong passphrase, or the directory cannot
                 be used.
+            TokenFailed: the token cannot be used.
         """
         with self._held():
-            keystore = self._open_keystore(passphrase, create=True)
+            keystore = self._keystore_at(place, passphrase)
             known = keystore.labels()
             wanted = self._wanted_suite(keystore, suite)
             for label, kind in self._keys.items():
@@ -153,7 +155,7 @@ class Home:
         demand_free(self.path)
         return DirectoryLock(self.path, f"sealway {self.command}")
 
-    def _wanted_suite(self, keystore: FileKeystore, suite: Suite | None) -> Suite:
+    def _wanted_suite(self, keystore: Keystore, suite: Suite | None) -> Suite:
         known = keystore.suite(self._identity) if self._identity in keystore.labels() else None
         if suite is not None and known is not None and suite is not known:
             raise LocalMisuse(
@@ -212,6 +214,7 @@ class Home:
 
         Raises:
             LocalMisuse: not enrolled, or a wrong passphrase.
+            TokenFailed: the token with the keys cannot be used.
             NotTrusted: the certificate or the root document has expired.
             StateLost: something in the directory is damaged.
         """
@@ -258,11 +261,16 @@ class Home:
         except SealwayError as error:
             raise StateLost(f"the enrolment in {self.path} is damaged: {error.message}", hint=command) from None
 
-    def _open_keystore(self, passphrase: Secret, *, create: bool = False) -> FileKeystore:
-        if create and not self.keystore_path.exists():
-            return FileKeystore.create(self.keystore_path, passphrase)
+    def _keystore_at(self, place: str | None, passphrase: Secret) -> Keystore:
+        if not self.keystore_path.exists():
+            return create_keystore(place or FILE, self.keystore_path, passphrase)
+        if place not in (None, present := place_of(self.keystore_path)):
+            raise LocalMisuse(f"the keys of {self.path} are in {present}", hint="use a directory of its own")
+        return self._open_keystore(passphrase)
+
+    def _open_keystore(self, passphrase: Secret) -> Keystore:
         self.demand_keys()
-        return FileKeystore.open(self.keystore_path, passphrase)
+        return open_keystore(self.keystore_path, passphrase)
 
     def demand_keys(self) -> None:
         """Return if the first phase was done here. Raises LocalMisuse."""

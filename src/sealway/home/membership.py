@@ -21,7 +21,7 @@ class Membership:
 
     @classmethod
     def prepare(
-        cls, directory: str | Path, name: Name | str, *, suite: int | None = None,
+        cls, directory: str | Path, name: Name | str, *, suite: int | None = None, keystore: str | None = None,
         passphrase: Passphrase | None = None, key_file: str | Path | None = None,
     ) -> bytes:  # fmt: skip
         """Make the keys of ``name`` and return the request that the owner is to certify (``Owner.enroll``).
@@ -33,15 +33,19 @@ class Membership:
             name: as it shall be certified: sealway://DOMAIN/ROLE/LABEL.
             suite: what an endpoint's keys are made for: 1 (P-256, tags of 8 bytes), 2 (the same with 16), or 3 (X25519,
                 Ed25519, ChaCha20/Poly1305). None: 1, or what keys that are here already were made for.
-            passphrase: protects the keys; else ``key_file``, a file of mode 0600, else SEALWAY_PASSPHRASE.
+            keystore: where the keys are made: "file", or the URI of a PKCS#11 token (RFC 7512) with its module-path.
+                None: a file, or where they are already.
+            passphrase: protects the keys, or is the token's PIN; else ``key_file``, a file of mode 0600, else
+                SEALWAY_PASSPHRASE.
 
         Raises:
             LocalMisuse: another name or suite was asked for here, or not a name of this role; no such suite; a wrong
                 passphrase; the directory cannot be used.
+            TokenFailed: the token cannot be used.
         """
         home = cls._home(directory, name_of(name).role)
         wanted, chosen = name_of(name, home.role), None if suite is None else suite_of(suite)
-        return home.prepare(wanted, passphrase_of(passphrase, key_file), chosen)
+        return home.prepare(wanted, passphrase_of(passphrase, key_file), chosen, keystore)
 
     @classmethod
     def accept(

@@ -11,18 +11,16 @@ import json
 import os
 from base64 import b64decode, b64encode
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 from sealway.crypto.ports import Random
 from sealway.crypto.secret import Secret
 from sealway.crypto.suites import SUITE_1, suite
 from sealway.errors import LocalMisuse, SealwayError, StateLost
+from sealway.keystore.kept import KeptFile
 from sealway.keystore.memory import LABEL, Key, MemoryKeystore
 from sealway.keystore.ports import Kind
-from sealway.keystore.private_file import read_private, replace_private
 from sealway.keystore.sealing import SALT_BYTES, Cost, Lock, seal, unseal
-
-MAX_FILE_BYTES: Final = 1 << 20
 
 
 class FileKeystore(MemoryKeystore):
@@ -31,12 +29,11 @@ class FileKeystore(MemoryKeystore):
     One program at a time should change it; if two do, the second is refused and nothing is lost.
     """
 
-    def __init__(self, path: Path, lock: Lock, keys: dict[str, Key], content: bytes | None, random: Random) -> None:
+    def __init__(self, file: KeptFile, lock: Lock, keys: dict[str, Key], random: Random) -> None:
         super().__init__(random)
-        self._path = path
+        self._file = file
         self._lock = lock
         self._keys = keys
-        self._content = content
 
     @classmethod
     def create(
@@ -44,7 +41,7 @@ class FileKeystore(MemoryKeystore):
     ) -> Self:
         """Make a new, empty keystore file. Raises LocalMisuse if a file is there, or the passphrase is empty."""
         lock = Lock.derive(passphrase, cost or Cost(), random(SALT_BYTES))
-        keystore = cls(Path(path), lock, {}, None, random)
+        keystore = cls(KeptFile(Path(path)), lock, {}, random)
         keystore._change({})
         return keystore
 
@@ -56,9 +53,9 @@ class FileKeystore(MemoryKeystore):
             LocalMisuse: no such file, open to other users, or a wrong passphrase (or damage, which looks the same).
             StateLost: not a keystore file.
         """
-        content = read_private(Path(path), limit=MAX_FILE_BYTES)
+        file, content = KeptFile.read(Path(path))
         lock, plaintext = unseal(content, passphrase)
-        return cls(Path(path), lock, _decoded(plaintext), content, random)
+        return cls(file, lock, _decoded(plaintext), random)
 
     def change_passphrase(self, passphrase: Secret, *, cost: Cost | None = None) -> None:
         """Encrypt the file anew under another passphrase. Copies made before still open with the old one."""
@@ -71,18 +68,7 @@ class FileKeystore(MemoryKeystore):
             raise
 
     def _commit(self, keys: dict[str, Key]) -> None:
-        content = seal(self._lock, _encoded(keys), self._random)
-        if len(content) > MAX_FILE_BYTES:
-            raise LocalMisuse("the keystore is full", hint="remove keys that are no longer used")
-        replace_private(self._path, content, check=self._check_unchanged)
-        self._content = content
-
-    def _check_unchanged(self) -> None:
-        if self._content is None:
-            if os.path.lexists(self._path):
-                raise LocalMisuse(f"{self._path} exists already", hint="choose another path, or open it")
-        elif read_private(self._path, limit=MAX_FILE_BYTES) != self._content:
-            raise LocalMisuse(f"{self._path} was changed by another program", hint="open it again")
+        self._file.replace(seal(self._lock, _encoded(keys), self._random))
 
 
 def _encoded(keys: dict[str, Key]) -> Secret:

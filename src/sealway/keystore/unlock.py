@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a keystore's passphrase comes from: a key file, the environment, or the person at the terminal, in this order.
+"""Where a keystore's passphrase or PIN comes from: a key file, the environment, or the person at the terminal, in this
+order.
 
 Invariant: the passphrase is never taken from the command line, where every user of the computer could see it.
 """
@@ -32,6 +33,7 @@ def find_passphrase(
     environment: Mapping[str, str] | None = None,
     prompt: Prompt | None = None,
     confirm: bool = False,
+    what: str = "passphrase",
 ) -> Secret:
     """Return the passphrase.
 
@@ -40,6 +42,7 @@ def find_passphrase(
         environment: looked up for SEALWAY_PASSPHRASE; this process's by default.
         prompt: asks a person, without echo; by default the terminal, if there is one.
         confirm: ask twice, for a new keystore.
+        what: what a person calls it: a token has a PIN.
 
     Raises:
         LocalMisuse: no source, an empty passphrase, or two that differ.
@@ -51,7 +54,7 @@ def find_passphrase(
     if given is not None:
         return _from_text(given)
     ask = prompt or _terminal()
-    passphrase = _from_text(ask("passphrase: "))
+    passphrase = _from_text(ask(f"{what}: "))
     if confirm and _from_text(ask("the same again: ")) != passphrase:
         raise LocalMisuse("the two passphrases differ")
     return passphrase

@@ -14,7 +14,7 @@ from typing import Final
 
 from sealway.crypto.ports import Agreer
 from sealway.crypto.suites import Suite
-from sealway.errors import LocalMisuse
+from sealway.errors import LocalMisuse, TokenFailed
 from sealway.keystore.ports import Keystore
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class AgreementKeys:
         number = max(self._keys) + 1
         try:
             self._keystore.generate(_label(number), "agree", self.suite)
-        except LocalMisuse as error:
+        except (LocalMisuse, TokenFailed) as error:
             log.warning("the agreement key is not replaced yet: %s", error)
             return False
         self._keys[number] = self._keystore.agreer(_label(number))
@@ -69,7 +69,7 @@ class AgreementKeys:
             del self._keys[number]  # from now on no start finds it; a copy on the disk goes as soon as it can
             try:
                 self._keystore.remove(_label(number))
-            except LocalMisuse as error:
+            except (LocalMisuse, TokenFailed) as error:
                 log.warning("an old agreement key is still in the keystore: %s", error)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from sealway.errors import NotAuthentic, NotFound, RateLimited, SealwayError, StateLost, TransportFailed
+from sealway.errors import NotAuthentic, NotFound, RateLimited, SealwayError, StateLost, TokenFailed, TransportFailed
 from sealway.sdk.engine import Engine
 from sealway.sdk.evidence import Evidence
 from sealway.sdk.journal import Journal
@@ -73,7 +73,9 @@ class Intake:
         self._engine.open(held, envelope)
 
     def _is_worth_another_try(self, item: Collected, error: SealwayError) -> bool:
-        """What a start names could not be fetched for now, or too much was opened in vain: both may pass."""
+        """What a start names could not be fetched, the keys could not be used, too much was opened: all may pass."""
+        if isinstance(error, TokenFailed):
+            return True  # nothing was wrong with the start; it waits at the hop until the keys are back
         if isinstance(error, NotFound) or not isinstance(error, TransportFailed | RateLimited):
             return False
         key = (item.mailbox, item.sequence)

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from sealway.crypto.ports import Random
-from sealway.errors import Closed, RateLimited, SealwayError, TransportFailed
+from sealway.errors import Closed, RateLimited, SealwayError, TokenFailed, TransportFailed
 from sealway.home.carriers import consents as consents_of
 from sealway.home.home import Enrolled
 from sealway.home.membership import Membership, name_of
@@ -293,4 +293,4 @@ class Role(Membership):
         self.endpoint.check_alive()
         if self.endpoint.sessions.sending_to(str(to)) is None:
             begin = partial(self.endpoint.links.with_peer, to)
-            await in_time(begin, "sealed", to, within.total_seconds(), (TransportFailed, RateLimited))
+            await in_time(begin, "sealed", to, within.total_seconds(), (TransportFailed, RateLimited, TokenFailed))

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A device whose keys are in a token, from its making to a sealed reading that arrives; and the commands about keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.town import PASSPHRASE, Town, call, call_process, readings
+from tests.keystore.softhsm import PIN, SoftHsm, uri
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture
+def softhsm(tmp_path: Path) -> Iterator[SoftHsm]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOFTHSM2_CONF", "")  # is given back as it was
+        yield SoftHsm(tmp_path / "softhsm")
+
+
+@pytest.fixture
+def place(softhsm: SoftHsm) -> str:
+    """A token's URI."""
+    return softhsm.add_token("meter")
+
+
+@pytest.fixture
+def pin_file(tmp_path: Path) -> Path:
+    path = tmp_path / "pin"
+    path.touch(mode=0o600)
+    path.write_text(PIN + "\n")
+    return path
+
+
+def test_a_device_with_its_keys_in_a_token(
+    tmp_path: Path, place: str, pin_file: Path, softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEALWAY_PASSPHRASE", PASSPHRASE)
+    town = Town(tmp_path / "town")
+    try:
+        _reading_arrives(town, place, pin_file)
+        softhsm.remove_tokens()
+        away = call_process("device", "send", *_meter(town, pin_file), "--data", "22")
+        assert (away.code, "there is no such token" in away.err) == (5, True), away.err
+        softhsm.bring_back()
+        call_process("device", "send", *_meter(town, pin_file), "--data", "23", "--wait-ack").expect(0)
+        received = readings(town.base / "received.jsonl")
+        assert [line["payload"] for line in received] == [b"21", b"23"]
+    finally:
+        town.close()
+
+
+def _reading_arrives(town: Town, place: str, pin_file: Path) -> None:
+    office = town.application("office")
+    town.run_hops()
+    watch = town.role("watch", "app", "watch", "--state", office, "--received", town.base / "received.jsonl")
+    state, enrolment, name = town.base / "meter", town.base / "meter.enrolment", town.name("device", "meter")
+    with_pin = ("--state", state, "--key-file", pin_file)
+    said = call("device", "init", *with_pin, "--name", name, "--keystore", place, "--suite", 2).expect(0)
+    assert f"made the keys of {name} in {place}" in said.out
+    call(
+        "owner", "enroll", "--state", town.owner, "--request", state / "request.csr", "--out", enrolment,
+        "--role", "device", "--label", "meter", "--hub", town.hub_url,
+        "--gateway-name", town.name("gateway", "gateway"), "--gateway", f"coap://127.0.0.1:{town.gateway_port}",
+    ).expect(0)  # fmt: skip
+    call("device", "init", *with_pin, "--enrolment", enrolment, "--fingerprint", town.fingerprint).expect(0)
+    call_process("device", "send", *_meter(town, pin_file), "--data", "21", "--wait-ack", "--timeout", 120).expect(0)
+    watch.wait_for(lambda: readings(town.base / "received.jsonl"), "the reading")
+
+
+def _meter(town: Town, pin_file: Path) -> tuple[object, ...]:
+    state, office = town.base / "meter", town.name("application", "office")
+    return ("--state", state, "--key-file", pin_file, "--to", office)
+
+
+def test_keys_are_listed_made_and_tried(tmp_path: Path, place: str, pin_file: Path) -> None:
+    state, with_pin = tmp_path / "state", ("--key-file", pin_file)
+    call("keystore", "generate", "--state", state, "--label", "a", "--keystore", place, *with_pin).expect(0)
+    call("keystore", "generate", "--state", state, "--label", "b", "--kind", "agree", *with_pin).expect(0)
+    listed = call("keystore", "list", "--state", state, "--json", *with_pin).expect(0).json()
+    keys = [{"label": "a", "kind": "sign", "suite": 1}, {"label": "b", "kind": "agree", "suite": 1}]
+    assert listed == {"place": place, "keys": keys}
+    assert "agree" in call("keystore", "list", "--state", state, *with_pin).expect(0).out
+    tried = call("keystore", "test", "--state", state, "--json", *with_pin).expect(0).json()
+    assert [trial["label"] for trial in tried] == ["a", "b"]
+    assert "every key does what it is for" in call("keystore", "test", "--state", state, *with_pin).expect(0).out
+
+
+@pytest.mark.usefixtures("pin_file")
+def test_a_place_is_tried_and_left_as_it_was(tmp_path: Path, place: str, softhsm: SoftHsm) -> None:
+    tried = call("keystore", "test", "--keystore", place, "--key-file", tmp_path / "pin").expect(0)
+    assert "trial-agree" in tried.out
+    assert not [path for path in softhsm.tokens.glob("*/*.object") if path.name != "token.object"]
+
+
+def test_what_is_refused(tmp_path: Path, place: str, pin_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, with_pin = tmp_path / "state", ("--key-file", pin_file)
+    assert "either" in call("keystore", "test").expect(2).err
+    wrong = call("keystore", "generate", "--state", state, "--label", "a", "--kind", "wrap", *with_pin).expect(2)
+    assert "no kind of key named wrap" in wrong.err
+    hop = ("keystore", "generate", "--state", state, "--label", "a", "--kind", "hop", "--keystore", place, *with_pin)
+    assert "TLS" in call(*hop).expect(2).err
+    other = ("keystore", "generate", "--state", state, "--label", "a", "--keystore", "file", *with_pin)
+    assert "the keys are in pkcs11:" in call(*other).expect(2).err
+    assert (
+        "a PIN has no place in a URI"
+        in call("keystore", "test", "--keystore", f"{uri('meter')}&pin-value={PIN}", *with_pin).expect(2).err
+    )
+    monkeypatch.setenv("SEALWAY_PASSPHRASE", "000000")
+    told = call("keystore", "list", "--state", state).expect(2)
+    assert "wrong PIN" in told.err
+    assert "000000" not in told.err
+
+
+def test_a_file_is_a_keystore_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEALWAY_PASSPHRASE", PASSPHRASE)
+    state = tmp_path / "state"
+    call("keystore", "generate", "--state", state, "--label", "tls", "--kind", "hop").expect(0)
+    call("keystore", "generate", "--state", state, "--label", "x", "--kind", "agree", "--suite", 3).expect(0)
+    tried = call("keystore", "test", "--state", state, "--json").expect(0).json()
+    assert [(trial["label"], trial["suite"]) for trial in tried] == [("tls", 1), ("x", 3)]

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A token that is away while an endpoint runs: nothing that came meanwhile is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from sealway.crypto.curves import P256
+from sealway.crypto.ports import Agreer
+from sealway.crypto.secret import Secret
+from sealway.errors import TokenGone
+from sealway.keystore.memory import MemoryKeystore
+from sealway.sdk import intake
+from sealway.sdk.agreements import AgreementKeys
+from tests.sdk.small_town import OPS, SmallTown, found, until
+
+
+class Plug:
+    """Whether the token of the first endpoint is there, and how often it was not."""
+
+    def __init__(self) -> None:
+        self.first: AgreementKeys | None = None
+        self.pulled = False
+        self.missed = 0
+
+
+class Pulled:
+    """An agreement key in a token that can be pulled out."""
+
+    def __init__(self, agreer: Agreer, plug: Plug) -> None:
+        self._agreer = agreer
+        self._plug = plug
+
+    @property
+    def public(self) -> bytes:
+        return self._agreer.public
+
+    def agree(self, peer: bytes) -> Secret:
+        if self._plug.pulled:
+            self._plug.missed += 1
+            raise TokenGone("the token does not answer")
+        return self._agreer.agree(peer)
+
+
+@pytest.fixture
+def plug(monkeypatch: pytest.MonkeyPatch) -> Plug:
+    plug, find = Plug(), AgreementKeys.find
+
+    def pulled(self: AgreementKeys, public: bytes) -> Agreer | None:
+        plug.first = plug.first or self
+        agreer = find(self, public)
+        return agreer if agreer is None or self is not plug.first else Pulled(agreer, plug)
+
+    monkeypatch.setattr(AgreementKeys, "find", pulled)
+    return plug
+
+
+async def test_a_start_waits_until_the_token_is_back(
+    tmp_path: Path, plug: Plug, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "TRIES", 2)
+    monkeypatch.setattr("sealway.sdk.endpoint.PAUSE_S", 0.01)
+    found(tmp_path)
+    town = SmallTown(tmp_path)
+    async with town.ops() as ops:
+        plug.first, plug.pulled = ops.endpoint.member.agreements, True
+        async with town.meter() as meter:
+            await meter.send(OPS, "readings", b"21")
+            await until(lambda: plug.missed > 5, 60)
+            plug.pulled = False
+            async with asyncio.timeout(60):
+                assert (await ops.next_event()).message.payload == b"21"
+
+
+def test_keys_are_not_replaced_while_it_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    keystore = MemoryKeystore()
+    keystore.generate("agreement", "agree")
+    keys = AgreementKeys(keystore)
+    before = keys.current.public
+
+    def gone(*_: object) -> None:
+        raise TokenGone("the token does not answer")
+
+    monkeypatch.setattr(keystore, "generate", gone)
+    monkeypatch.setattr(keystore, "remove", gone)
+    assert not keys.replace()
+    assert (keys.current.public, len(before)) == (before, len(P256.public(Secret(b"\x01" * 32))))
+    keys.keep([])
+    assert keys.current.public == before
