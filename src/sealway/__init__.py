@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         InUse,
         LocalMisuse,
         Malformed,
+        Mistyped,
         NoCommonSuite,
         NotAuthentic,
         NotAuthorized,
@@ -59,8 +60,8 @@ if TYPE_CHECKING:
 
 _WHERE: Final = {
     "errors": (
-        "Closed", "GapTooLarge", "HopRefused", "InUse", "Interrupted", "LocalMisuse", "Malformed", "NoCommonSuite",
-        "NotAuthentic", "NotAuthorized", "NotFound", "NotPostQuantum", "NotTrusted", "PeerForked", "PeerMisbehaved",
+        "Closed", "GapTooLarge", "HopRefused", "InUse", "Interrupted", "LocalMisuse", "Malformed", "Mistyped",
+        "NoCommonSuite", "NotAuthentic", "NotAuthorized", "NotFound", "NotPostQuantum", "NotTrusted", "PeerForked", "PeerMisbehaved",
         "PrekeyGone", "RateLimited", "Replayed", "SealwayError", "Stale", "StateLost", "TokenFailed",
         "TokenGone", "TokenLocked", "TooLarge", "TransportFailed",
     ),
@@ -104,6 +105,7 @@ __all__ = [
     "Message",
     "Messages",
     "Missing",
+    "Mistyped",
     "Name",
     "NoCommonSuite",
     "NotAuthentic",

@@ -35,6 +35,7 @@ NAMES = [
     "Limits",
     "LocalMisuse",
     "Malformed",
+    "Mistyped",
     "Message",
     "Messages",
     "Missing",
