@@ -61,8 +61,8 @@ if TYPE_CHECKING:
 _WHERE: Final = {
     "errors": (
         "Closed", "GapTooLarge", "HopRefused", "InUse", "Interrupted", "LocalMisuse", "Malformed", "Mistyped",
-        "NoCommonSuite", "NotAuthentic", "NotAuthorized", "NotFound", "NotPostQuantum", "NotTrusted", "PeerForked", "PeerMisbehaved",
-        "PrekeyGone", "RateLimited", "Replayed", "SealwayError", "Stale", "StateLost", "TokenFailed",
+        "NoCommonSuite", "NotAuthentic", "NotAuthorized", "NotFound", "NotPostQuantum", "NotTrusted", "PeerForked",
+        "PeerMisbehaved", "PrekeyGone", "RateLimited", "Replayed", "SealwayError", "Stale", "StateLost", "TokenFailed",
         "TokenGone", "TokenLocked", "TooLarge", "TransportFailed",
     ),
     "gateway.facade": ("CoapListener", "Gateway", "HttpUplink"),
