@@ -185,10 +185,10 @@ def test_requests_are_remembered_in_bounds_and_only_if_anybody_listens() -> None
 
 
 def test_the_pause_before_an_envelope_is_offered_again_is_a_matter_of_policy() -> None:
-    from sealway.sdk.outbox import Outbox
+    from sealway.sdk.outbox import Outbox, Outgoing
 
     box = Outbox(Policy(reoffer_after_ms=100, longest_reoffer_ms=300))
-    box.add((b"s", 0), "a" * 16, b"e", kept=True)
+    box.add_all([((b"s", 0), Outgoing("a" * 16, b"e", kept=True))])
     pauses = []
     for _ in range(4):
         box.accepted((b"s", 0), 0)

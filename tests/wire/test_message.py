@@ -281,6 +281,14 @@ def test_a_changed_message_has_another_encoding(message: Message) -> None:
     assert message.having().encode() == encoded
 
 
+@given(plain_messages | messages, st.integers(0, LATEST_MILLISECOND))
+def test_when_it_was_sent_is_written_on_a_message_as_any_other_option(message: Message, at: int) -> None:
+    stamped, other = message.sent(at), message.having(sent_at=at)
+    assert (stamped, stamped.plain, stamped.encode()) == (other, other.plain, other.encode())
+    with pytest.raises(Malformed):
+        message.sent(-1)
+
+
 @given(plain_messages, st.data())
 @settings(max_examples=400)
 def test_both_codecs_judge_changed_messages_alike(message: Message, data: st.DataObject) -> None:

@@ -112,7 +112,7 @@ class Endpoint:
         self.directory = Directory(carrier, member.root, self.journal, clock, self.evidence, self.store.ask)
         self.inbox = Inbox(self.store)
         self.engine = Engine(
-            self.sessions, self.outbox, self.journal, clock, random, policy, self.evidence, self.inbox.offer,
+            self.sessions, self.outbox, self.journal, clock, random, policy, self.evidence, self.inbox.offer_all,
             self._happened, silence,
         )  # fmt: skip
         self.prekeys = PrekeyStore(member, self.journal, kids, policy)
@@ -277,7 +277,7 @@ class Endpoint:
         return int(row[0]) if row is not None else default
 
     def _stamped(self, message: Message) -> Message:
-        return message.having(sent_at=self.clock.now_ms()) if message.sent_at is None else message
+        return message.sent(self.clock.now_ms()) if message.sent_at is None else message
 
     async def room(self) -> None:
         """Wait until the outbox has room: the sender is slowed to the pace of the hops. Raises what stopped this

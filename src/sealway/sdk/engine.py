@@ -25,7 +25,7 @@ from sealway.sdk.clock import Clock
 from sealway.sdk.evidence import Evidence
 from sealway.sdk.inbox import Received, just_received
 from sealway.sdk.journal import Journal
-from sealway.sdk.outbox import Outbox
+from sealway.sdk.outbox import Outbox, Outgoing
 from sealway.sdk.schema import SENT
 from sealway.sdk.sessions import Held, Leaving, Sessions
 from sealway.sdk.waitingkeys import WaitingKeys
@@ -57,14 +57,14 @@ class Engine:
 
     Args:
         evidence: told which envelope brought a request.
-        deliver: called, after the commit, with each new message.
+        deliver: called, after the commit, with the new messages.
         report: called with each event.
         max_silence_s: declared to every peer: an empty message goes out before this end has been silent that long.
     """
 
     def __init__(
         self, sessions: Sessions, outbox: Outbox, journal: Journal, clock: Clock, random: Random, policy: Policy,
-        evidence: Evidence, deliver: Callable[[Received], None], report: Callable[[Event], None],
+        evidence: Evidence, deliver: Callable[[list[Received]], None], report: Callable[[Event], None],
         max_silence_s: int | None = None,
     ) -> None:  # fmt: skip
         self.sessions = sessions
@@ -75,6 +75,7 @@ class Engine:
         self._policy = policy
         self._evidence = evidence
         self._deliver = deliver
+        self._send = outbox.add_all
         self._report = report
         self.max_silence_s = max_silence_s
         self._listening_since_ms = clock.now_ms()
@@ -86,7 +87,8 @@ class Engine:
     def load(self, connection: sqlite3.Connection) -> None:
         """Fill the outbox from what an earlier process left unacknowledged."""
         for session, number, peer, mailbox, envelope in connection.execute(_WAITING):
-            self.outbox.add((session, number), mailbox or Name.parse(peer).mailbox, envelope)
+            outgoing = Outgoing(mailbox or Name.parse(peer).mailbox, envelope, kept=True)
+            self.outbox.add_all([((session, number), outgoing)])
         (last,) = connection.execute("SELECT max(id) FROM inbox").fetchone()
         self._last_row = last or 0
 
@@ -135,10 +137,11 @@ class Engine:
             created_ms=session.created_ms, sealed_ms=now_ms, sent=sealed.number + 1, initiator=session.initiator
         ):
             self.sessions.to_renew.add(session.kid_in)
-        row = (session.hash, sealed.number, sealed.tag, uptime.boot, uptime.ms, now_ms)
-        moved = (identity.session, identity.number) if identity is not None else (None, None)
+        first, first_number = (identity.session, identity.number) if identity is not None else (None, None)
         kept = self._kept(message, content, sealed.envelope) if sealed.kept else (None, None, None)
-        self.journal.note(_SENT, *row, *moved, *kept)
+        self.journal.note(
+            _SENT, session.hash, sealed.number, sealed.tag, uptime.boot, uptime.ms, now_ms, first, first_number, *kept
+        )
         self.sessions.touch(held)
         self._offer(held, sealed)
         return identity or FirstIdentity.proven(session.hash, sealed.number), sealed.envelope
@@ -155,8 +158,8 @@ class Engine:
         return self.max_silence_s if held.session.send.highest_acked < 0 else None
 
     def _offer(self, held: Held, sealed: Sealed) -> None:
-        key = (held.session.hash, sealed.number)
-        self.journal.then(self.outbox.add, key, held.address, sealed.envelope, sealed.kept)
+        outgoing = Outgoing(held.address, sealed.envelope, sealed.kept)
+        self.journal.tell(self._send, ((held.session.hash, sealed.number), outgoing))
 
     def seal_if_due(self, held: Held, now_ms: int) -> None:
         """Seal a bare receipt if its time has come, and a sign of life where this end has been silent for half of what
@@ -181,9 +184,9 @@ class Engine:
         Raises:
             PeerMisbehaved: as ``Session.open``; a session that was stopped by it is noted as such.
         """
-        session = held.session
+        session, now_ms = held.session, self._clock.now_ms()
         try:
-            opened = session.open(envelope, now_ms=self._clock.now_ms())
+            opened = session.open(envelope, now_ms=now_ms)
         except StateLost:
             self.sessions.leave(held, lost=True)
             raise
@@ -217,14 +220,15 @@ class Engine:
         self._last_row += 1
         expires = envelope.claims.expires if envelope.claims is not None else None
         received = just_received(session.peer, message, identity, session.hash, now_ms, self._last_row, expires)
-        origin = (session.peer, session.hash, identity.session, identity.number)
         event = message.code < 0x40 and message.request_id is None
-        sizes = (envelope.size, opened.message_bytes, event)
         if message.request_id is not None:
             self._evidence.opened(self._last_row, envelope.encode())
-        self.journal.note(_INBOX, self._last_row, *origin, now_ms, message.sent_at, expires, *sizes, message.encode())
+        self.journal.note(
+            _INBOX, self._last_row, session.peer, session.hash, identity.session, identity.number, now_ms,
+            message.sent_at, expires, envelope.size, opened.message_bytes, event, message.encode(),
+        )  # fmt: skip
         self.journal.count("opened")
-        self.journal.then(self._deliver, received)
+        self.journal.tell(self._deliver, received)
 
     def _keep_file_key(self, peer: str, message: Message, now_ms: int) -> None:
         """A file's key is handed to nobody: it waits for its file, whichever of the two came first."""

@@ -136,6 +136,11 @@ class Inbox:
             self._last = received.row
         self._arrived.set()
 
+    def offer_all(self, received: list[Received]) -> None:
+        """Take in messages that have just become durable; rows rise."""
+        for each in received:
+            self.offer(each)
+
     def again(self, received: Received) -> None:
         """Give this one out once more, before the others."""
         self._ready.appendleft(received)

@@ -100,6 +100,13 @@ class Journal:
         """Call ``callback`` with these once the present group is durable; never if it cannot be written."""
         self._after.append((callback, arguments))
 
+    def tell(self, listener: Callable[[list[Any]], None], item: Any) -> None:
+        """Call ``listener`` once the present group is durable, with all items of the group in a row; as ``then``."""
+        after = self._after
+        if not after or after[-1][0] != listener:
+            after.append((listener, ([],)))
+        after[-1][1][0].append(item)
+
     async def commit(self) -> None:
         """Wait until all noted so far is durable. Raises StateLost if it cannot be written."""
         self.check()

@@ -64,10 +64,10 @@ class Outbox:
         """How many envelopes no hop has taken since this process began."""
         return sum(item.accepted == 0 for item in self._items.values())
 
-    def add(self, key: Key, mailbox: str, envelope: bytes, kept: bool = True) -> None:
-        """Offer an envelope that has just become durable."""
-        self._items[key] = Outgoing(mailbox, envelope, kept)
-        self._bytes += len(envelope)
+    def add_all(self, sealed: list[tuple[Key, Outgoing]]) -> None:
+        """Offer envelopes that have just become durable."""
+        self._items.update(sealed)
+        self._bytes += sum(len(item.envelope) for _, item in sealed)
         self.wake.set()
 
     def cover(self, session: bytes, ranges: tuple[Range, ...]) -> list[Key]:

@@ -94,7 +94,7 @@ class Readers:
 
     def offer(self, received: Received) -> None:
         """Hand a message that has just become durable to the loop that it is for, if there is one."""
-        for key in (None, received.peer):
+        for key in (None, received.peer) if self._open else ():
             messages = self._open.get(key)
             if messages is not None:
                 messages._offer(received)

@@ -111,8 +111,8 @@ class Envelope:
     @property
     def size(self) -> int:
         """How many bytes it has encoded."""
-        parts = len(self.protected), len(self.ciphertext)
-        return len(_FRONT) + len(_EMPTY_UNPROTECTED) + sum(parts) + sum(len(cbor.bstr_head(part)) for part in parts)
+        head, body = len(self.protected), len(self.ciphertext)
+        return len(_FRONT) + len(cbor.bstr_head(head)) + head + 1 + len(cbor.bstr_head(body)) + body
 
     def encode(self) -> bytes:
         """Return the envelope's bytes. Raises TooLarge above MAX_ENVELOPE_BYTES."""

@@ -114,6 +114,19 @@ class Message:
             known["plain"] = _beyond_plain(message) == _NOTHING
         return message
 
+    def sent(self, at: int) -> Message:
+        """Return this message as sent at a time, milliseconds since the Unix epoch: as ``having``, at a quarter of the
+        price where the message is plain, since it happens to each one. Raises Malformed."""
+        if not self.plain:
+            return self.having(sent_at=at)
+        _CHECKS["sent_at"](at)
+        message = object.__new__(Message)  # what a plain message does not say is at its default
+        known = message.__dict__
+        known["code"], known["path"], known["query"] = self.code, self.path, self.query
+        known["content_format"], known["payload"] = self.content_format, self.payload
+        known["sent_at"], known["plain"] = at, True
+        return message
+
     @property
     def has_control(self) -> bool:
         """Whether it has any of the options that a session adds: receipt, void, kid, start."""
