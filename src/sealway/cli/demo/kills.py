@@ -19,6 +19,7 @@ from sealway.errors import TransportFailed
 ATTEMPTS = 60
 UNAIDED = 3
 SLOW_S = 0.5
+AHEAD_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +34,14 @@ class Restart:
 
 
 async def kill_in_flight(
-    process: RoleProcess, beyond: RoleProcess, stir: Callable[[int], None], random: Random
+    process: RoleProcess, beyond: RoleProcess, stir: Callable[[int], None], random: Random, *, through: bool = False
 ) -> Restart:
     """Kill a role while something is in flight, and start it again.
 
     Args:
         beyond: who takes commands off its hands; when traffic is thin, it is stopped for a moment, as if it were slow.
         stir: called before each attempt with its number; makes sure that there is traffic.
+        through: what is stirred goes through ``beyond`` first: it is given time for that, more in each attempt.
 
     Raises:
         TransportFailed: the role was never caught with anything in flight.
@@ -48,6 +50,8 @@ async def kill_in_flight(
         stir(attempt)
         slow = attempt >= UNAIDED
         if slow:
+            if through:
+                await asyncio.sleep((attempt - UNAIDED + 1) * AHEAD_S)
             beyond.pause()
         try:
             await asyncio.sleep(random.uniform(0.0, 0.12) + (SLOW_S if slow else 0.0))

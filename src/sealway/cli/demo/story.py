@@ -126,10 +126,10 @@ async def _kill(story: Story, commander: Commander, role: str, random: Random, s
         if attempt == 0:
             commander.change_interval(len(story.restarts) % story.options.devices)
         elif role == "application" or attempt >= UNAIDED:
-            commander.ask_status(0)  # device-1: who is stopped for a moment holds up what goes to it
+            commander.ask_status(0)  # device-1: who is stopped for a moment holds up what goes to it, or its receipt
 
-    beyond = story.roles["device-1" if role == "gateway" else "gateway"]
-    restart = await kill_in_flight(process, beyond, stir, random)
+    beyond = story.roles[{"gateway": "device-1", "device": "application"}.get(role, "gateway")]
+    restart = await kill_in_flight(process, beyond, stir, random, through=role == "device")
     story.restarts.append(restart)
     say(
         f"killed {title} (pid {restart.pid_before}, SIGKILL) with {restart.in_flight} unacknowledged in its hands;"
