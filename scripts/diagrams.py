@@ -11,6 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
+from sealway.joining.ownership import OWNERSHIP
 from sealway.protocol.life import LIFE, TELLING, TURN, Machine
 from sealway.sdk.executor import EXECUTION
 from sealway.sdk.held import LEAVING
@@ -22,6 +23,7 @@ MACHINES: Final = {
     TELLING: "`telling_of` in `protocol/life.py`. When it then goes: [session.md, Receipts](session.md#receipts)",
     LEAVING: "`Leaving` in `sdk/held.py`. [session.md, Moving](session.md#moving)",
     EXECUTION: "`Request` in `sdk/executor.py`. [session.md, Commands](session.md#commands)",
+    OWNERSHIP: "`Ownership.state` in `joining/ownership.py`. [joining.md, Ownership](joining.md#ownership)",
 }
 """The tables, and where each is at home."""
 

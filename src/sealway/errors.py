@@ -46,6 +46,19 @@ class NotAuthentic(PeerMisbehaved):
     """A tag, a signature or a proof does not verify."""
 
 
+class WrongCode(NotAuthentic):
+    """The setup code that was typed is not the device's.
+
+    Args:
+        message: what to tell the person who typed it.
+        left: how often it may still be tried in this pairing window, as the device says.
+    """
+
+    def __init__(self, message: str, *, left: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.left = left
+
+
 class Replayed(PeerMisbehaved):
     """Opened before: this number, this start or this statement has been accepted already."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "sealway"
-PURE = ("crypto", "identity", "protocol", "wire")
+PURE = ("crypto", "identity", "joining", "protocol", "wire")
 
 IMPURE_BUILTINS = frozenset({"open", "input", "print", "breakpoint", "exec", "eval", "compile", "__import__"})
 _IMPURE_MODULES = """

@@ -17,7 +17,7 @@ def test_the_page_is_drawn_from_the_tables() -> None:
 
 
 def test_no_table_is_left_out() -> None:
-    for package in ("protocol", "sdk"):
+    for package in ("joining", "protocol", "sdk"):
         for module in pkgutil.iter_modules([f"{sealway.__path__[0]}/{package}"]):
             importlib.import_module(f"sealway.{package}.{module.name}")
     assert {found.name for found in gc.get_objects() if isinstance(found, Machine)} == {one.name for one in MACHINES}

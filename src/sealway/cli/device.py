@@ -185,9 +185,68 @@ def _source(path: Path | None, form: str | None, no_sensor: bool) -> Source | No
 
 @device_group.command("status")
 def status(state: State, as_json: AsJson = False) -> None:
-    """Show what the device has durably, whether it runs or not."""
+    """Show whose the device is, and what it has durably, whether it runs or not."""
     from sealway.cli.status import device_status
 
     options.demand_directory(state)
-    found = device_status(state)
+    found = {"ownership": _ownership(state)} | device_status(state)
     show_json(found) if as_json else show_fields(found)
+
+
+@device_group.command("pair")
+def pair(
+    state: State,
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="where a commissioner finds it; port 0: a free one")
+    ] = "127.0.0.1:5683",
+    stream: Annotated[
+        Path | None, typer.Option(metavar="SOCKET", help="a stream of bytes instead, as of a serial line or BLE")
+    ] = None,
+    button: Annotated[
+        bool,
+        typer.Option(
+            "--button", help="open a new pairing window, as pressing its button does", allow_from_autoenv=False
+        ),
+    ] = False,
+    log_file: LogFile = None,
+    log_level: LogLevel = Level.WARNING,
+    log_format: LogFormat = Format.CONSOLE,
+    key_file: KeyFile = None,
+) -> None:
+    """Wait for an owner who has the setup code, for 15 minutes from power-on; prints a JSON line for each change."""
+    from sealway.cli.home import home_of
+    from sealway.cli.pairing import Waiting, wait_for_owner
+    from sealway.cli.running import log_as_told, run_to_end
+    from sealway.gateway.facade import CoapListener
+
+    waiting = Waiting(CoapListener(listen) if stream is None else None, stream, button)
+    passphrase = options.passphrase(key_file)
+    log_as_told(log_file, log_level, log_format)
+    run_to_end(lambda: wait_for_owner(home_of(state, "device"), passphrase, waiting))
+
+
+@device_group.command("reset")
+def reset(
+    state: State,
+    soft: Annotated[
+        bool, typer.Option("--soft", help="keep the owner, who has to enroll it anew", allow_from_autoenv=False)
+    ] = False,
+    key_file: KeyFile = None,
+) -> None:
+    """Destroy all that an owner put into the device, as holding its button does; then it can be paired again."""
+    import time
+
+    from sealway.cli.home import home_of
+    from sealway.cli.pairing import pairing_of
+
+    with pairing_of(home_of(state, "device"), options.passphrase(key_file)) as pairing:
+        now = int(time.time())
+        pairing.stop(now) if soft else pairing.reset(now)
+
+
+def _ownership(state: Path) -> str:
+    import time
+
+    from sealway.cli.home import home_of
+
+    return str(home_of(state, "device").ownership(int(time.time())))

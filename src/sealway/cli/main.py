@@ -17,6 +17,7 @@ from typer.exceptions import TyperException
 
 from sealway.cli import messages
 from sealway.cli.adversary import adversary_group
+from sealway.cli.commission import commission_command
 from sealway.cli.config.command import VARIABLE, config_group, load
 from sealway.cli.config.groups import GROUPS
 from sealway.cli.config.settings import PREFIX
@@ -42,6 +43,7 @@ cli.add_typer(config_group, name="config")
 cli.add_typer(adversary_group, name="adversary")
 cli.add_typer(state_group, name="state")
 cli.add_typer(keystore_group, name="keystore")
+cli.command("commission")(commission_command)
 cli.command("seal")(seal_command)
 cli.command("open")(open_command)
 cli.command("introduce")(introduce_command)

@@ -83,9 +83,9 @@ def enroll(
     with options.argument("--hub"):
         check_hub(hub)
     wanted = Enrolling(
-        name=who, hub=hub, gateway=_next_hop(gateway_name, gateway), days=days, grant_hours=grant_hours,
+        name=who, hub=hub, gateway=member_hop(gateway_name, gateway), days=days, grant_hours=grant_hours,
         peers=tuple(options.name_of(text, "--peer") for text in peer or ()),
-        scopes=_scopes(grant_scope, "--grant-scope"),
+        scopes=scopes_of(grant_scope, "--grant-scope"),
         dns=tuple(dns or ()), ip=tuple(options.parsed(ip_address, text, "--ip") for text in ip or ()),
     )  # fmt: skip
     csr = read_file(request, "the request")
@@ -117,7 +117,7 @@ def grant(
 
     who = options.name_of(holder, "--holder")
     devices = [text if text == "all" else str(options.name_of(text, "--device", "device")) for text in device]
-    scopes = _scopes(scope, "--scope")
+    scopes = scopes_of(scope, "--scope")
     home = OwnerHome(state)
     home.read_root()
     with OpenOwner.open(home, options.passphrase(key_file)) as owner, options.argument("the grant"):
@@ -157,7 +157,8 @@ def _member_name(domain: str, name: str | None, role: str | None, label: str | N
     raise LocalMisuse("who is to be enrolled", hint="give --name, or --role and --label")
 
 
-def _next_hop(name: str | None, address: str | None) -> NextHop | None:
+def member_hop(name: str | None, address: str | None) -> NextHop | None:
+    """Return the gateway that two options name; None where neither was given. Raises LocalMisuse."""
     from sealway.identity.enrolment import NextHop
 
     if name is None and address is None:
@@ -168,7 +169,8 @@ def _next_hop(name: str | None, address: str | None) -> NextHop | None:
         return NextHop(options.name_of(name, "--gateway-name", "gateway"), address)
 
 
-def _scopes(texts: list[str] | None, what: str) -> tuple[str, ...]:
+def scopes_of(texts: list[str] | None, what: str) -> tuple[str, ...]:
+    """Return the scopes that an option names. Raises LocalMisuse."""
     from sealway.wire.grant import Scope
 
     with options.argument(what):

@@ -34,6 +34,13 @@ def exchange_key(request: Message) -> Hashable:
     return (peer, code, options.uri_path, options.uri_query, formats, options.request_tag)
 
 
+def answer_key(request: Message) -> Hashable:
+    """The same for what fetches an answer: it has no payload any more, and so no format of one."""
+    options = request.opt
+    peer, code, tag = request.remote.sockaddr[:2], int(request.code), options.request_tag
+    return (peer, code, options.uri_path, options.uri_query, options.accept, tag)
+
+
 @dataclass(slots=True)
 class _Upload:
     touched: float
@@ -135,7 +142,7 @@ class Downloads:
         if len(payload) <= (self._most if request.opt.block2 is None else 16 << exponent):
             return _whole(code, payload, content_format)
         kept = _Kept(payload, content_format, self._clock() + _ANSWER_SECONDS)
-        key = exchange_key(request)
+        key = answer_key(request)
         self._kept.pop(key, None)
         self._kept[key] = kept
         if len(self._kept) > _ANSWERS:
@@ -144,7 +151,7 @@ class Downloads:
 
     def following(self, request: Message, code: int) -> Message:
         """A later block of an answer. Raises Refusal 4.08 when it is not kept any more, 4.00 past its end."""
-        kept = self._kept.get(exchange_key(request))
+        kept = self._kept.get(answer_key(request))
         if kept is None or kept.until < self._clock():
             raise Refusal(INCOMPLETE, "this answer is not kept any more; start again")
         exponent = self._size(request)

@@ -25,11 +25,13 @@ from sealway.crypto.ports import Signer
 from sealway.crypto.secret import Secret
 from sealway.crypto.suites import SUITE_1, Suite
 from sealway.errors import LocalMisuse, NotTrusted, SealwayError, StateLost
+from sealway.home.ownership import state_in
 from sealway.identity.credentials import Credential, verify_chain
 from sealway.identity.enrolment import EnrolmentClaims, read_root, verify_enrolment
 from sealway.identity.grants import verify_grant
 from sealway.identity.issuing import make_csr, verify_csr
 from sealway.identity.root import FINGERPRINT_BYTES, OwnerRoot, recall_root, trust_root_on_first_use, verify_root
+from sealway.joining.ownership import Act, State, demand
 from sealway.keystore.places import FILE, create_keystore, open_keystore, place_of
 from sealway.keystore.ports import Keystore, Kind
 from sealway.keystore.private_file import read_private, replace_private
@@ -198,6 +200,35 @@ class Home:
         )
         return root
 
+    def kept(self) -> tuple[bytes, bytes] | None:
+        """Return SHA-256 of the pinned root document and of the enrolment; None where there is none. Raises StateLost.
+
+        This file is what makes a device owned: it is there or it is not.
+        """
+        if not self._enrolled_path.exists():
+            return None
+        content = read_private(self._enrolled_path, limit=FINGERPRINT_BYTES + MAX_DOCUMENT_BYTES)
+        return content[:FINGERPRINT_BYTES], hashlib.sha256(content[FINGERPRINT_BYTES:]).digest()
+
+    def ownership(self, now: int) -> State:
+        """Return whose a device is as of ``now``, Unix seconds. Raises StateLost."""
+        kept = self.kept()
+        return state_in(self.path, None if kept is None else kept[1], now)
+
+    def discard_keys(self, passphrase: Secret) -> None:
+        """Forget keys and request of a member that is not enrolled, so that the next ones are new. Raises LocalMisuse.
+
+        Other keys of the keystore stay.
+        """
+        with self._held():
+            if self._enrolled_path.exists():
+                raise LocalMisuse(f"{self.path} is enrolled, and its keys are in use")
+            self.request_path.unlink(missing_ok=True)
+            if self.keystore_path.exists():
+                keystore = self._open_keystore(passphrase)
+                for label in self._keys.keys() & keystore.labels().keys():
+                    keystore.remove(label)
+
     def add_grant(self, encoded: bytes) -> None:
         """Keep a grant that came after the enrolment. Raises as ``verify_grant`` and ``Grant.held_by``."""
         now = int(time.time())
@@ -216,11 +247,15 @@ class Home:
             LocalMisuse: not enrolled, or a wrong passphrase.
             TokenFailed: the token with the keys cannot be used.
             NotTrusted: the certificate or the root document has expired.
+            NotAuthorized: a device in a state in which it does not work.
             StateLost: something in the directory is damaged.
         """
         demand_free(self.path)
         root, claims = self._enrolled()
-        keystore, now = self._open_keystore(passphrase), int(time.time())
+        now = int(time.time())
+        if self.command == "device":
+            demand(self.ownership(now), Act.OPERATE)
+        keystore = self._open_keystore(passphrase)
         credential = verify_chain(claims.chain, root, now, expected_role=self.role)
         signer = keystore.signer(self._identity)
         if signer.public != credential.key:

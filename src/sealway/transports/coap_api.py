@@ -13,6 +13,7 @@ BUNDLES: Final = "b"  # PUT a Publication, POST ?n=NAME claims an Offer, GET ?n=
 CREDENTIALS: Final = "c"  # PUT a CertChain, GET /X5T
 CONSENTS: Final = "k"  # PUT a CarryConsent
 ROOT: Final = "r"  # GET the owner root document
+JOIN: Final = "j"  # POST a message of joining, at a device that waits for an owner
 METRICS: Final = "metrics"
 
 # Content-Format numbers of the IANA CoRE registry (RFC 9052 §11.4, RFC 8949 §9.5).

@@ -137,15 +137,29 @@ def loopback_address(host: str) -> str:
     return str(address) if address.version == 6 else f"::ffff:{address}"
 
 
-async def open_server(
-    site: Site, host: str, port: int, *, limits: StackLimits, count: Callable[[str], None]
-) -> tuple[Context, int]:
-    """Listen on a loopback address and return (context, real port); ``port`` 0 takes a free one.
+def any_address(host: str) -> str:
+    """Return ``host`` as an IPv6 literal (IPv4 mapped): for what protects itself, such as joining.
 
-    ``count`` is called with the name of a counter for each datagram refused here. Raises LocalMisuse for an address
-    that is not loopback, TransportFailed when the port is taken.
+    Raises LocalMisuse if it is no IP address.
     """
-    sock = _bound_socket(loopback_address(host), port)
+    try:
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        raise LocalMisuse(f"{host!r} is not an IP address", hint="such as 192.0.2.7, or 0.0.0.0 for all") from None
+    return str(address) if address.version == 6 else f"::ffff:{address}"
+
+
+async def open_server(
+    site: Site, host: str, port: int, *, limits: StackLimits, count: Callable[[str], None],
+    checked: Callable[[str], str] = loopback_address,
+) -> tuple[Context, int]:  # fmt: skip
+    """Listen on an address and return (context, real port); ``port`` 0 takes a free one.
+
+    ``count`` is called with the name of a counter for each datagram refused here; ``checked`` turns the address into an
+    IPv6 literal. Raises what that does (LocalMisuse for an address that is not loopback), TransportFailed when the port
+    is taken.
+    """
+    sock = _bound_socket(checked(host), port)
     loop = asyncio.get_running_loop()
     context = Context(loop=loop, serversite=site, loggername="sealway.coap.server")
     context.log.setLevel(logging.ERROR)  # below that it writes a line for every odd datagram

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Putting a made device into service, with real processes: pair, commission, and what the device then does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from sealway.cli.demo.ports import HOST
+from sealway.factory.setupcode import check_digit
+from sealway.sdk.owner.joinings import Joined, Joinings
+from tests.cli.factory_made import MadeDevice, make_device
+from tests.cli.town import Outcome, Role, Town, call, readings
+
+pytestmark = pytest.mark.processes
+
+_NUMBERS = count()
+
+
+def commission(town: Town, root: Path, waiting: str, *code: object) -> Outcome:
+    """Run the owner's command as a person would."""
+    gateway = ("--gateway-name", town.name("gateway", "gateway"), "--gateway", f"coap://{HOST}:{town.gateway_port}")
+    return call(
+        "commission", *code, "--state", town.owner, "--address", waiting, "--hub", town.hub_url, "--manufacturer", root,
+        *gateway, "--peer", town.name("application", "office"),
+    )  # fmt: skip
+
+
+def wrong(made: MadeDevice) -> str:
+    """A code whose check digit is right, and that is another device's."""
+    digits = made.code.password.reveal().decode()
+    other = digits[:-1] + str((int(digits[-1]) + 1) % 10)
+    return other + check_digit(other)
+
+
+def waiting_at(town: Town, made: MadeDevice, *options: object) -> tuple[Role, str]:
+    """Start the device's side; return it and where it waits."""
+    role = town.role(f"{made.serial}-pair-{next(_NUMBERS)}", "device", "pair", "--state", made.state, *options)
+    return role, role.wait_event("waiting")[0]["address"]
+
+
+def ownership(state: Path) -> str:
+    """What the device says of itself."""
+    return str(call("device", "status", "--state", state, "--json").expect(0).json()["ownership"])
+
+
+def test_a_made_device_is_commissioned_and_its_sealed_readings_arrive(carried: Town, tmp_path: Path) -> None:
+    root, made = make_device(tmp_path, "TH-000001")
+    office = carried.application("office")
+    role, waiting = waiting_at(carried, made, "--listen", f"{HOST}:0")
+    assert ownership(made.state) == "RFOTM"
+
+    refused = commission(carried, root, waiting, wrong(made)).expect(3)
+    assert "19 attempts are left" in refused.err
+    assert ownership(made.state) == "RFOTM"
+
+    (tmp_path / "qr").write_text(made.qr.reveal())
+    taken = commission(carried, root, waiting, "--qr", tmp_path / "qr").expect(0)
+    assert "commissioned sealway://building.example/device/th-000001" in taken.out
+    assert role.process.wait(60) == 0, role.err.read_text()
+    assert [event["state"] for event in role.events("state")][-1] == "RFNOP"
+    assert ownership(made.state) == "RFNOP"
+
+    received = tmp_path / "received.jsonl"
+    watch = carried.role("office-watch", "app", "watch", "--state", office, "--received", received)
+    sent = call(
+        "device", "send", "--state", made.state, "--to", carried.name("application", "office"), "--data", "42.7 L",
+        "--wait-ack", "--timeout", "60",
+    )  # fmt: skip
+    sent.expect(0)
+    watch.wait_for(lambda: readings(received), "the reading")
+    assert [(line["payload"], line["device"]) for line in readings(received)] == [
+        (b"42.7 L", carried.name("device", "th-000001"))
+    ]
+    watch.stop()
+
+
+def test_an_owned_device_does_not_wait_and_a_reset_makes_it_new(town: Town, tmp_path: Path) -> None:
+    root, made = make_device(tmp_path, "TH-000002")
+    socket = tmp_path / "serial"
+    role, waiting = waiting_at(town, made, "--stream", socket)
+    code = made.code.reveal()
+    commission(town, root, waiting, code).expect(0)
+    assert role.process.wait(60) == 0
+    assert (made.state / "pairing" / "networks").read_bytes() == b"\xa0"
+
+    call("device", "reset", "--soft", "--state", made.state).expect(0)
+    assert ownership(made.state) == "SRESET"
+    refused = call("device", "send", "--state", made.state, "--to", town.name("application", "office"), "--data", "x")
+    assert "state SRESET" in refused.expect(3).err
+
+    call("device", "reset", "--state", made.state).expect(0)
+    assert ownership(made.state) == "RFOTM"
+    assert not (made.state / "enrolled").exists()
+    role, waiting = waiting_at(town, made, "--stream", socket)
+    commission(town, root, waiting, code).expect(0)
+    assert role.process.wait(60) == 0
+    issued = list(call("owner", "list", "--state", town.owner, "--json").json()["issued"])
+    assert len([entry for entry in issued if entry.get("name", "").endswith("th-000002")]) == 2
+
+
+def test_a_device_of_another_manufacturer_is_refused(town: Town, tmp_path: Path) -> None:
+    _, made = make_device(tmp_path, "TH-000003")
+    (tmp_path / "other").mkdir()
+    other, _ = make_device(tmp_path / "other", "TH-000003", manufacturer="Someone Else")
+    _, waiting = waiting_at(town, made, "--stream", tmp_path / "serial")
+    refused = commission(town, other, waiting, made.code.reveal()).expect(3)
+    assert "does not trust" in refused.err
+
+
+def test_a_last_word_that_was_lost_is_asked_for_again(town: Town, tmp_path: Path) -> None:
+    """The device dies after it took the owner, before it could say so: the owner asks again, and nothing is new."""
+    root, made = make_device(tmp_path, "TH-000004")
+    role, waiting = waiting_at(town, made, "--listen", f"{HOST}:0")
+    commission(town, root, waiting, made.code.reveal()).expect(0)
+    enrolled = (made.state / "enrolled").read_bytes()
+    role.kill()
+    joined = town.owner / "joining" / "TH-000004.joined"
+    known = Joined.decode(joined.read_bytes())
+    Joinings(town.owner / "joining").keep(replace(known, confirmed=False))  # as if its last word had been lost
+    _, waiting = waiting_at(town, made, "--listen", f"{HOST}:0")
+    commission(town, root, waiting, made.code.reveal()).expect(0)
+    assert (made.state / "enrolled").read_bytes() == enrolled
+    assert Joined.decode(joined.read_bytes()).confirmed
+    assert ownership(made.state) == "RFNOP"
