@@ -114,13 +114,14 @@ def _claims(claims: Any) -> dict[int, Any]:
 
 
 def _start(start: Any) -> dict[str, Any]:
-    demand(isinstance(start, list) and len(start) == 6)
-    bundle, x5t, kid, ephemeral, one_time, ml_kem = start
-    demand(is_bytes(bundle, 32) and is_bytes(kid, 1, 8) and is_bytes(ephemeral, 32))
-    demand(isinstance(x5t, list) and len(x5t) == 2 and x5t[0] == -16 and is_bytes(x5t[1], 32))
+    demand(isinstance(start, list) and 1 <= len(start) <= 3 and is_bytes(start[0], 97, 104))
+    bundle, x5t, ephemeral, kid = start[0][:32], start[0][32:64], start[0][64:96], start[0][96:]
+    one_time = start[1] if len(start) > 1 else None
     demand(one_time is None or is_uint(one_time, 0, 63))
-    demand(ml_kem is None or is_bytes(ml_kem, 1088))
-    return {"bundle": bundle, "x5t": x5t[1], "kid": kid, "ephemeral": ephemeral, "one_time": one_time, "ml_kem": ml_kem}
+    demand(len(start) != 2 or one_time is not None)
+    demand(len(start) != 3 or is_bytes(start[2], 1088))
+    ml_kem = start[2] if len(start) == 3 else None
+    return {"bundle": bundle, "x5t": x5t, "kid": kid, "ephemeral": ephemeral, "one_time": one_time, "ml_kem": ml_kem}
 
 
 def _opener(opener: Any, number: int, *, beside_start: bool) -> dict[str, Any]:
@@ -147,8 +148,11 @@ def write_header(envelope: dict[str, Any]) -> bytes:
     if envelope.get("claims"):
         header[15] = envelope["claims"]
     if start is not None:
-        x5t = [-16, start["x5t"]]
-        header[-65537] = [start["bundle"], x5t, start["kid"], start["ephemeral"], start["one_time"], start["ml_kem"]]
+        header[-65537] = [start["bundle"] + start["x5t"] + start["ephemeral"] + start["kid"]]
+        if start["one_time"] is not None or start["ml_kem"] is not None:
+            header[-65537].append(start["one_time"])
+        if start["ml_kem"] is not None:
+            header[-65537].append(start["ml_kem"])
     if opener is not None:
         x = [] if opener["x"] is None else [opener["x"]]
         epoch = [opener["epoch"]] if x and opener["reseed"] else []

@@ -121,7 +121,7 @@ def test_the_bytes_of_a_full_header() -> None:
     header = cbor2.loads(FULL.protected)
     assert list(header) == [1, 4, 6, 15, -65537, -65538]
     assert header[15] == {4: FULL.claims.expires, -65537: "readings", -65538: "urgent"}  # type: ignore[union-attr]
-    assert header[-65537] == [filled(32, 1), [-16, filled(32, 2)], b"\x05", filled(32, 3), 17, None]
+    assert header[-65537] == [filled(32, 1) + filled(32, 2) + filled(32, 3) + b"\x05", 17]
     assert header[-65538] == [69_000, 2, filled(16)]
 
 
@@ -137,7 +137,8 @@ def test_the_three_forms_of_an_opener(opener: Opener) -> None:
 
 HEADER = {1: 10, 4: b"k", 6: b"\x05"}
 SALT, KEY = bytes(16), bytes(32)
-START = [KEY, [-16, KEY], b"k", KEY, None, None]
+FIXED = KEY * 3 + b"k"
+START = [FIXED]
 REFUSED_HEADERS: dict[str, dict[Any, Any]] = {
     "no alg": {4: b"k", 6: b"\x05"},
     "no kid": {1: 10, 6: b"\x05"},
@@ -168,13 +169,17 @@ REFUSED_HEADERS: dict[str, dict[Any, Any]] = {
     "long topic": HEADER | {15: {-65537: "t" * 129}},
     "topic that is long in UTF-8": HEADER | {15: {-65537: "ä" * 65}},
     "long tag": HEADER | {15: {-65538: "t" * 65}},
-    "short start": HEADER | {-65537: START[:5]},
-    "start with a short hash": HEADER | {-65537: [KEY[1:], *START[1:]]},
-    "start with another hash": HEADER | {-65537: [KEY, [-15, KEY], *START[2:]]},
-    "start with a bare hash": HEADER | {-65537: [KEY, KEY, *START[2:]]},
-    "start with an empty kid": HEADER | {-65537: [*START[:2], b"", *START[3:]]},
-    "one-time index beyond the tree": HEADER | {-65537: [*START[:4], 64, None]},
-    "short ML-KEM": HEADER | {-65537: [*START[:5], bytes(1087)]},
+    "empty start": HEADER | {-65537: []},
+    "start of four": HEADER | {-65537: [FIXED, 1, bytes(1088), 1]},
+    "start without a kid": HEADER | {-65537: [KEY * 3]},
+    "start with a long kid": HEADER | {-65537: [KEY * 3 + bytes(9)]},
+    "start with its hashes apart": HEADER | {-65537: [KEY, KEY, KEY]},
+    "start in text": HEADER | {-65537: ["k" * 97]},
+    "start with null at its end": HEADER | {-65537: [FIXED, None]},
+    "start with a one-time index and null": HEADER | {-65537: [FIXED, 1, None]},
+    "one-time index beyond the tree": HEADER | {-65537: [FIXED, 64]},
+    "ML-KEM in the place of an index": HEADER | {-65537: [FIXED, bytes(1088)]},
+    "short ML-KEM": HEADER | {-65537: [FIXED, None, bytes(1087)]},
     "opener of one": HEADER | {-65538: [0]},
     "opener of four": HEADER | {-65538: [0, KEY, 0, 1]},
     "opener of six": HEADER | {-65538: [0, KEY, 0, 1, SALT, 0]},

@@ -45,6 +45,15 @@ FULL = Envelope(
     StartHeader(filled(32, 1), filled(32, 2), b"\x05", filled(32, 3), 17),
     Opener(69_000, reseed=(2, filled(16))),
 )
+QUANTUM = [
+    Envelope(
+        b"\x07" * 4,
+        0,
+        filled(60),
+        start=StartHeader(filled(32), filled(32, 2), b"\x05", filled(32, 3), index, filled(1088)),
+    )
+    for index in (None, 63)
+]
 STEPPED = Envelope(b"\x07", 9, filled(40), opener=Opener(9, filled(32), 7, (1, filled(16))))
 FIRST_OF_EPOCH = Envelope(b"\x07", 9, filled(40), 24, Claims(topic="t"), opener=Opener(8, filled(32), 8))
 
@@ -156,7 +165,7 @@ PREFACES = [Preface(STEADY), Preface(START_OF_FILE, INTRODUCTION)]
 
 # The name of each rule in spec/sealway.cddl, and values that it must describe.
 SAMPLES: dict[str, list[Any]] = {
-    "envelope": [STEADY, FULL, STEPPED, FIRST_OF_EPOCH],
+    "envelope": [STEADY, FULL, STEPPED, FIRST_OF_EPOCH, *QUANTUM],
     "receipt": [RECEIPT, Receipt(0, b"abcd"), Receipt(9, b"abcd", (), ((1, 2),))],
     "freshness": [Freshness(70_000, b"wxyz", 30)],
     "first-identity": [FirstIdentity(filled(32), 4)],

@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 
 from sealway.errors import SealwayError
 from sealway.wire import cbor
-from sealway.wire.envelope import LABEL_PARTIAL_IV, MAX_ENVELOPE_BYTES, TAG_ENCRYPT0, Envelope
+from sealway.wire.envelope import LABEL_PARTIAL_IV, LABEL_START, MAX_ENVELOPE_BYTES, TAG_ENCRYPT0, Envelope
+from sealway.wire.header import StartHeader
 
 Header: TypeAlias = dict[int, Any]
 
@@ -25,6 +26,11 @@ def header_of(envelope: bytes) -> Header:
     """Return the header map of an envelope; an empty one if it is none."""
     parts = taken_apart(envelope)
     return parts[0] if parts is not None else {}
+
+
+def start_of(header: Header) -> StartHeader | None:
+    """Return the start header in the header of a sound envelope, if it has one."""
+    return StartHeader.from_value(header[LABEL_START]) if LABEL_START in header else None
 
 
 def put_together(header: Header, ciphertext: bytes, unprotected: Header | None = None) -> bytes:

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from sealway.adversary.dissecting import header_of
+from sealway.adversary.dissecting import header_of, start_of
 from sealway.adversary.passing import Kind, Passing
 from sealway.errors import SealwayError
 from sealway.wire.bundle import BundleClaims, Offer, Publication, SignedBundle
 from sealway.wire.cose import X5t
-from sealway.wire.envelope import LABEL_KID, LABEL_START
+from sealway.wire.envelope import LABEL_KID
 
 MOST_ENVELOPES: Final = 2_048
 MOST_BYTES: Final = 16 << 20
@@ -95,9 +95,9 @@ class Memory:
     def sender_of(self, envelope: Passing) -> str | None:
         """Return the mailbox of who sealed an envelope, if what passed tells: a start says it outright."""
         header = header_of(envelope.content)
-        start = header.get(LABEL_START)
+        start = start_of(header)
         if start is not None:
-            return self._owners.get(start[1][1])
+            return self._owners.get(start.x5t)
         return self._answering.get(header.get(LABEL_KID, b""))
 
     def bundles(self, name: str) -> list[SeenBundle]:
@@ -128,9 +128,9 @@ class Memory:
 
     def _note_sender(self, passing: Passing) -> None:
         """A start names its sender and the kid that answers come to."""
-        start = header_of(passing.content).get(LABEL_START)
+        start = start_of(header_of(passing.content))
         if start is not None:
-            self._answering[start[2]] = passing.subject
+            self._answering[start.receive_kid] = passing.subject
             if len(self._answering) > MOST_NAMES:
                 self._answering.popitem(last=False)
 

@@ -8,10 +8,11 @@ there. What comes out need not be a valid envelope.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from sealway.adversary.attack import Tools
-from sealway.adversary.dissecting import Header, number_of, partial_iv, put_together, taken_apart
+from sealway.adversary.dissecting import Header, number_of, partial_iv, put_together, start_of, taken_apart
 from sealway.wire.envelope import (
     AES_CCM_16_64_128,
     AES_CCM_16_128_128,
@@ -106,23 +107,17 @@ def stripped(label: int) -> Cut:
 
 
 # start header ----------------------------------------------------------------------------------------------------
-def start_field(place: int, other: Callable[[Any, Tools], Any]) -> Cut:
-    """Return the cut that changes one field of a start header: 0 bundle hash, 1 x5t, 2 receive-kid, 3 ephemeral, 4
-    one-time index, 5 ML-KEM ciphertext."""
+def start_field(name: str, other: Callable[[Any, Tools], Any]) -> Cut:
+    """Return the cut that changes one field of a start header (`wire.header.StartHeader`)."""
 
     def cut(header: Header, ciphertext: bytes, tools: Tools) -> tuple[Header, bytes] | None:
-        if LABEL_START not in header:
+        start = start_of(header)
+        if start is None:
             return None
-        fields = list(header[LABEL_START])
-        fields[place] = other(fields[place], tools)
-        return header | {LABEL_START: fields}, ciphertext
+        fields: dict[str, Any] = {name: other(getattr(start, name), tools)}
+        return header | {LABEL_START: replace(start, **fields).to_value()}, ciphertext
 
     return cut
-
-
-def other_hash(value: Any, tools: Tools) -> Any:
-    """Another SHA-256, alone or with its algorithm before it."""
-    return [value[0], flipped(value[1], tools)] if isinstance(value, list) else flipped(value, tools)
 
 
 def other_index(value: Any, tools: Tools) -> Any:
@@ -137,16 +132,18 @@ def other_ml_kem(value: Any, tools: Tools) -> Any:
 
 def without_one_time(header: Header, ciphertext: bytes, tools: Tools) -> tuple[Header, bytes] | None:
     """Pretend that a start used no one-time key."""
-    if LABEL_START not in header or header[LABEL_START][4] is None:
+    start = start_of(header)
+    if start is None or start.one_time is None:
         return None
-    return start_field(4, lambda value, tools: None)(header, ciphertext, tools)
+    return start_field("one_time", lambda value, tools: None)(header, ciphertext, tools)
 
 
 def without_ml_kem(header: Header, ciphertext: bytes, tools: Tools) -> tuple[Header, bytes] | None:
     """Pretend that a start has no post-quantum part."""
-    if LABEL_START not in header or header[LABEL_START][5] is None:
+    start = start_of(header)
+    if start is None or start.ml_kem is None:
         return None
-    return start_field(5, lambda value, tools: None)(header, ciphertext, tools)
+    return start_field("ml_kem", lambda value, tools: None)(header, ciphertext, tools)
 
 
 # opener ----------------------------------------------------------------------------------------------------------

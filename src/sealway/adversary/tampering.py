@@ -80,32 +80,32 @@ _CHANGES: Final[tuple[tuple[str, str, Change], ...]] = (
     (
         "tamper-start-bundle-hash",
         "Changes the hash of the initiator's bundle in a start.",
-        cutting(surgery.start_field(0, surgery.other_hash)),
+        cutting(surgery.start_field("bundle_hash", surgery.flipped)),
     ),
     (
         "tamper-start-certificate",
         "Changes the hash of the initiator's certificate in a start.",
-        cutting(surgery.start_field(1, surgery.other_hash)),
+        cutting(surgery.start_field("x5t", surgery.flipped)),
     ),
     (
         "tamper-start-receive-kid",
         "Changes the key id that a start asks for.",
-        cutting(surgery.start_field(2, lambda kid, tools: surgery.flipped(kid, tools))),
+        cutting(surgery.start_field("receive_kid", surgery.flipped)),
     ),
     (
         "tamper-start-ephemeral",
         "Puts a key of the adversary's own in the place of a start's ephemeral key.",
-        cutting(surgery.start_field(3, lambda _, tools: tools.forger.public_key())),
+        cutting(surgery.start_field("ephemeral", lambda _, tools: tools.forger.public_key())),
     ),
     (
         "tamper-start-one-time",
         "Names another one-time key in a start.",
-        cutting(surgery.start_field(4, surgery.other_index)),
+        cutting(surgery.start_field("one_time", surgery.other_index)),
     ),
     (
         "insert-start-ml-kem",
         "Puts a post-quantum ciphertext of its own into a start.",
-        cutting(surgery.start_field(5, surgery.other_ml_kem)),
+        cutting(surgery.start_field("ml_kem", surgery.other_ml_kem)),
     ),
     ("strip-one-time", "Pretends that a start used no one-time key.", cutting(surgery.without_one_time)),
     ("strip-post-quantum", "Pretends that a start has no post-quantum part.", cutting(surgery.without_ml_kem)),

@@ -82,15 +82,21 @@ class StartHeader:
             shape.bstr(self.ml_kem, "ML-KEM ciphertext", ML_KEM_768_CIPHERTEXT)
 
     def to_value(self) -> list[Any]:
-        """Return the array that travels under header label -65537."""
-        x5t = [HASH_SHA_256, self.x5t]
-        return [self.bundle_hash, x5t, self.receive_kid, self.ephemeral, self.one_time, self.ml_kem]
+        """Return the array that travels under header label -65537. What is absent at its end is left out."""
+        fixed = self.bundle_hash + self.x5t + self.ephemeral + self.receive_kid
+        if self.ml_kem is not None:
+            return [fixed, self.one_time, self.ml_kem]
+        return [fixed] if self.one_time is None else [fixed, self.one_time]
 
     @classmethod
     def from_value(cls, value: object) -> StartHeader:
         """Read a decoded start header. Raises Malformed."""
-        bundle_hash, x5t, receive_kid, ephemeral, one_time, ml_kem = shape.array(value, "start header", 6, 6)
-        return cls(bundle_hash, certificate_hash(x5t), receive_kid, ephemeral, one_time, ml_kem)
+        parts = shape.array(value, "start header", 1, 3)
+        if parts[-1] is None:
+            raise Malformed("start header: null at its end")
+        one_time, ml_kem = [*parts[1:], None, None][:2]
+        fixed = shape.bstr(parts[0], "start header's hashes, key and kid", 97, 104)
+        return cls(fixed[:32], fixed[32:64], fixed[96:], fixed[64:96], one_time, ml_kem)
 
 
 @dataclass(frozen=True, slots=True)
