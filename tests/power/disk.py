@@ -1,181 +1,176 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a process wrote, and what of it a disk may have at any moment, if the power fails then.
+"""What a disk may hold if the power fails at a moment.
 
-A trace of its system calls says what was written where and when it was forced to the disk. Until then the system may
-have written any of it, in any order, or a part of it: here nothing, everything, or some with a torn end (in sectors
-of 512 bytes). Names appear and disappear in their order, as file systems with a journal do it.
+Until a file is forced to the disk, the system may have written any of what was written to it, in any order, or a part
+of it, in sectors of 512 bytes. Until a directory is, its names may be the old ones. What the outside world has seen
+(witnesses) has happened.
 """
 
 from __future__ import annotations
 
 import random
-import re
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from tests.power.trace import Op, Write
+
 SECTOR = 512
-CALLS = "openat,pwrite64,write,fsync,fdatasync,ftruncate,unlink,unlinkat,rename,renameat2,mkdir,mkdirat"
-NAMING = {"openat": "create", "mkdir": "mkdir", "unlink": "unlink", "rename": "rename"}
-TRACE = ("strace", "-f", "-y", "-xx", "-s", "1000000", "-e", f"trace={CALLS}", "-e", "signal=none")
+ROUGHLY = 8
+"""Random subsets in a random order, with a torn end, that are tried before each sync beside the systematic ones."""
 
 
 @dataclass(frozen=True, slots=True)
-class Write:
-    """Bytes at an offset; without data a truncation to that length."""
+class Variant:
+    """What of an end's unforced writes is there.
 
-    offset: int
-    data: bytes | None
+    ``how``: nothing; all; head or tail, all but that the last is there up to byte ``at`` of it, or from there on;
+    missing or alone, all but the at-th or only that; torn, a random subset; unnamed, all, but under the old names.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Op:
-    """One call: ``kind`` is write, append, sync, create, unlink, rename or mkdir."""
-
-    kind: str
-    path: str
-    write: Write | None = None
-    target: str = ""
+    how: str
+    at: int = 0
 
 
-@dataclass(slots=True)
-class File:
-    """What is on the disk for sure, and what was written since."""
-
-    durable: bytearray = field(default_factory=bytearray)
-    pending: list[Write] = field(default_factory=list)
+NOTHING, ALL, UNNAMED = Variant("nothing"), Variant("all"), Variant("unnamed")
+Pending = list[tuple[int, Write]]
 
 
-# reading the trace ---------------------------------------------------------------------------------------------------
-_LINE = re.compile(r"^(?:\[pid +)?(\d+)\]? +(.*)$")
-_RESUMED = re.compile(r"^<\.\.\. \w+ resumed>(.*)$")
-_CALL = re.compile(r"^(\w+)\((.*)\) += +(-?\d+)(.*)$")
-_FILE = re.compile(r"^\d+<([^>]*)>")
-_TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
-
-
-def read_trace(lines: list[str], root: Path) -> list[Op]:
-    """Return what was done below ``root``, in order. Calls that were interrupted count where they began."""
-    begun: dict[str, int] = {}
-    whole: list[tuple[str, str]] = []
-    for line in lines:
-        match = _LINE.match(line)
-        pid, text = (match[1], match[2]) if match is not None else ("0", line)
-        resumed = _RESUMED.match(text)
-        if resumed is not None and pid in begun:
-            at = begun.pop(pid)
-            # What forces to the disk counts when it has returned; what writes, when it began.
-            joined = whole[at][1] + resumed[1]
-            whole[at] = (pid, "" if "sync(" in joined else joined)
-            if "sync(" in joined:
-                whole.append((pid, joined))
-        elif text.endswith("<unfinished ...>"):
-            begun[pid] = len(whole)
-            whole.append((pid, text.removesuffix("<unfinished ...>").rstrip()))
-        else:
-            whole.append((pid, text))
-    ops = [_op(text, root) for _, text in whole]
-    return [op for op in ops if op is not None]
-
-
-def _op(text: str, root: Path) -> Op | None:
-    call = _CALL.match(text)
-    if call is None or int(call[3]) < 0:
-        return None
-    name, arguments, returned = call[1], call[2], int(call[3])
-    if name in ("pwrite64", "write", "fsync", "fdatasync", "ftruncate"):
-        found = _FILE.match(arguments)
-        path = _below(found[1], root) if found is not None else None
-        return None if path is None else _file_op(name, path, arguments, returned)
-    named = [_below(_unescape(part), root) for part in _TEXT.findall(arguments)]
-    if not named or named[0] is None:
-        return None
-    if name == "openat" and "O_CREAT" not in arguments:
-        return None
-    kind = next(kind for prefix, kind in NAMING.items() if name.startswith(prefix))
-    return Op(kind, named[0], target=(named[1] or "") if kind == "rename" else "")
-
-
-def _file_op(name: str, path: str, arguments: str, returned: int) -> Op:
-    if name in ("fsync", "fdatasync"):
-        return Op("sync", path)
-    if name == "ftruncate":
-        return Op("write", path, Write(int(arguments.rsplit(", ", 1)[1]), None))
-    data = bytes.fromhex(_TEXT.search(arguments)[1].replace("\\x", ""))[:returned]  # type: ignore[index]
-    if name == "write":
-        return Op("append", path, Write(0, data))
-    return Op("write", path, Write(int(arguments.rsplit(", ", 1)[1]), data))
-
-
-def _unescape(text: str) -> str:
-    return bytes.fromhex(text.replace("\\x", "")).decode()
-
-
-def _below(path: str, root: Path) -> str | None:
-    """The path below root; None of what is not there, or is no part of a durable state."""
-    if "\\x" in path:
-        path = _unescape(path)
-    if not path.startswith(f"{root}/") or path.endswith("-shm"):
-        return None
-    return path.removeprefix(f"{root}/")
-
-
-# what is on the disk -------------------------------------------------------------------------------------------------
 class Disk:
-    """A directory as it may be after a power cut."""
+    """A directory with a directory for each end in it."""
 
     def __init__(self, witnesses: Collection[str]) -> None:
         self._witnesses = witnesses
-        self._files: dict[str, File] = {}
+        self._contents: list[bytearray] = []  # what is there for sure, of each file
+        self._pending: dict[str, Pending] = {}  # by end: file and write
+        self._names: dict[str, int] = {}
+        self._old_names: dict[str, int] = {}
         self._directories: list[str] = []
+        self.changes: Counter[str] = Counter()
+        """How often the files of each end changed."""
 
-    def apply(self, op: Op) -> None:
-        """Take in the next call."""
+    @property
+    def ends(self) -> tuple[str, ...]:
+        return tuple(self._directories)
+
+    def apply(self, op: Op) -> bool:
+        """Take in the next call; return whether it can have changed anything."""
+        if op.kind == "create" and op.path in self._names:
+            return False
+        self.changes[op.path if op.path in self._directories else end_of(op.path)] += 1
         if op.kind == "mkdir":
             self._directories.append(op.path)
         elif op.kind == "unlink":
-            self._files.pop(op.path, None)
+            self._names.pop(op.path, None)
         elif op.kind == "rename":
-            self._files[op.target] = self._files.pop(op.path, File())
-        elif op.path not in self._directories:  # they are forced to the disk too: names are in order anyway
-            self._apply_to(self._files.setdefault(op.path, File()), op)
+            self._names[op.target] = self._names.pop(op.path)
+        elif op.path in self._directories:
+            self._old_names = {name: file for name, file in self._old_names.items() if end_of(name) != op.path}
+            self._old_names |= {name: file for name, file in self._names.items() if end_of(name) == op.path}
+        else:
+            self._apply_to(op)
+        return True
 
-    def _apply_to(self, file: File, op: Op) -> None:
-        if op.kind == "sync":
-            for write in file.pending:
-                _put(file.durable, write)
-            file.pending.clear()
-        elif op.write is not None:
-            at = len(_content(file, file.pending)) if op.kind == "append" else op.write.offset
-            file.pending.append(Write(at, op.write.data))
-            if op.path in self._witnesses:
-                self._apply_to(file, Op("sync", op.path))
+    def _apply_to(self, op: Op) -> None:
+        if op.path not in self._names:
+            self._names[op.path] = len(self._contents)
+            self._contents.append(bytearray())
+        file, pending = self._names[op.path], self._pending.setdefault(end_of(op.path), [])
+        if op.write is not None:
+            offset = op.write.offset if op.kind == "write" else len(_content(self._contents[file], file, pending))
+            pending.append((file, Write(offset, op.write.data)))
+        if op.kind == "sync" or op.path in self._witnesses:
+            self._contents[file] = _content(self._contents[file], file, pending)
+            pending[:] = [item for item in pending if item[0] != file]
 
-    def write_to(self, directory: Path, how: str, chance: random.Random) -> None:
-        """Write the image: what was not forced to the disk is there as ``how`` says: nothing, all, or torn."""
+    def files(self, end: str, variant: Variant) -> dict[str, bytes]:
+        """The files of an end, or those beside the ends, by name."""
+        kept = _kept(self._pending.get(end, []), variant)
+        names = self._old_names if variant.how == "unnamed" else self._names
+        return {
+            name: bytes(_content(self._contents[file], file, kept))
+            for name, file in names.items() if end_of(name) == end
+        }  # fmt: skip
+
+    def write_to(self, directory: Path, variants: dict[str, Variant]) -> None:
+        """Write the image."""
         directory.mkdir(mode=0o700)
-        for name in self._directories:
-            (directory / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name, file in self._files.items():
-            kept = {"nothing": [], "all": file.pending}.get(how)
-            (directory / name).write_bytes(_content(file, _torn(file.pending, chance) if kept is None else kept))
-            (directory / name).chmod(0o600)
+        for end in ("", *self._directories):
+            (directory / end).mkdir(mode=0o700, exist_ok=True)
+            for name, content in self.files(end, variants.get(end, ALL)).items():
+                (directory / name).write_bytes(content)
+                (directory / name).chmod(0o600)
+
+    def variants(self, op: Op) -> Iterator[Variant]:
+        """What an end's call ``op``, the latest, may have come to."""
+        yield ALL
+        if op.write is None:
+            yield NOTHING
+            yield UNNAMED
+        elif op.write.data is not None:
+            for at in _boundaries(op.write.offset, len(op.write.data)):
+                yield Variant("head", at)
+                yield Variant("tail", at)
+
+    def reorderings(self, end: str) -> Iterator[Variant]:
+        """What may be there of the writes of an end that now waits for them, in whatever order they are made."""
+        pending = self._pending.get(end, [])
+        for at in range(len(pending)):
+            yield Variant("missing", at)
+            yield Variant("alone", at)
+        for seed in range(ROUGHLY if len(pending) > 1 else 0):
+            yield Variant("torn", seed)
 
 
-def _torn(pending: list[Write], chance: random.Random) -> list[Write]:
+def end_of(path: str) -> str:
+    """Whose a file or directory is; empty for what stands beside the ends."""
+    return path.split("/")[0] if "/" in path else ""
+
+
+def _boundaries(offset: int, length: int) -> list[int]:
+    """Where a write may be torn: at the sectors of the file; one within a sector, in the middle all the same."""
+    first = SECTOR - offset % SECTOR
+    return list(range(first, length, SECTOR)) or ([length // 2] if length > 1 else [])
+
+
+def _kept(pending: Pending, variant: Variant) -> Pending:
+    match variant.how:
+        case "nothing":
+            return []
+        case "all" | "unnamed":
+            return pending
+        case "head" | "tail":
+            file, last = pending[-1]
+            return [*pending[:-1], (file, _part(last, variant.at, tail=variant.how == "tail"))]
+        case "missing":
+            return pending[: variant.at] + pending[variant.at + 1 :]
+        case "alone":
+            return [pending[variant.at]]
+        case _:
+            return _torn(pending, random.Random(variant.at))
+
+
+def _part(write: Write, at: int, *, tail: bool) -> Write:
+    data = write.data or b""
+    return Write(write.offset + at, data[at:]) if tail else Write(write.offset, data[:at])
+
+
+def _torn(pending: Pending, chance: random.Random) -> Pending:
     """Some of the writes, in another order, and of the last one only the first sectors."""
-    kept = [write for write in pending if chance.random() < 0.5]
+    kept = [item for item in pending if chance.random() < 0.5]
     chance.shuffle(kept)
-    if kept and kept[-1].data is not None:
-        sectors = chance.randrange(len(kept[-1].data) // SECTOR + 1)
-        kept[-1] = Write(kept[-1].offset, kept[-1].data[: sectors * SECTOR])
+    if kept and kept[-1][1].data is not None:
+        file, last = kept[-1]
+        kept[-1] = (file, _part(last, chance.randrange(len(last.data or b"") // SECTOR + 1) * SECTOR, tail=False))
     return kept
 
 
-def _content(file: File, writes: list[Write]) -> bytearray:
-    content = bytearray(file.durable)
-    for write in writes:
-        _put(content, write)
+def _content(durable: bytearray, file: int, writes: Pending) -> bytearray:
+    content = bytearray(durable)
+    for of, write in writes:
+        if of == file:
+            _put(content, write)
     return content
 
 
