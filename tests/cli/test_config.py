@@ -20,12 +20,16 @@ from sealway.cli.config.groups import GROUPS
 from sealway.cli.config.schema import json_schema
 from sealway.cli.config.settings import Setting, settings_of
 from sealway.cli.demo.process import _environment
+from sealway.cli.watching import open_application
+from sealway.crypto.secret import Secret
 from sealway.errors import LocalMisuse
 from sealway.gateway import limits as gateway_limits
 from sealway.gateway.gateway import GatewayConfig
+from sealway.home.home import Home
 from sealway.hub import config as hub_config
 from sealway.hub.config import HubConfig
-from tests.cli.town import Town, call
+from sealway.sdk.sessions import IN_MEMORY
+from tests.cli.town import PASSPHRASE, Town, call
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "docs" / "schemas" / "config.schema.json"
@@ -343,3 +347,28 @@ def test_settings_are_told_apart() -> None:
     assert kinds["hub run state"].required
     assert kinds["hub run log-format"].choices == ("json", "console")
     assert kinds["device serve no-sensor"].kind is bool
+
+
+def test_how_many_sessions_an_application_keeps_in_memory(
+    town: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans: list[Any] = []
+    monkeypatch.setattr("sealway.cli.running.run_until_stopped", lambda work: None)
+    monkeypatch.setattr("sealway.cli.running.log_as_told", lambda *_arguments, **_more: None)
+    monkeypatch.setattr("sealway.cli.watching.WatchPlan", lambda **given: plans.append(given))
+    state = town.application("set-memory")
+    config = settings_file(tmp_path, "[app]\nsessions-in-memory = 1000\n")
+    watch = ("app", "watch", "--state", state, "--received", tmp_path / "received.jsonl")
+    for arguments in (watch, ("--config", config, *watch), (*watch, "--sessions-in-memory", 7)):
+        call(*arguments).expect(0)
+    assert [plan["sessions_in_memory"] for plan in plans] == [None, 1000, 7]
+    call(*watch, "--sessions-in-memory", 0).expect(2)
+
+
+async def test_an_application_keeps_so_many(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr("sealway.cli.watching.Application", lambda *_, **given: made.append(given))
+    enrolled = Home(town.application("set-memory-2"), "app").open(Secret(PASSPHRASE.encode()))
+    open_application(town.base, enrolled)
+    open_application(town.base, enrolled, sessions_in_memory=7)
+    assert [given["sessions_in_memory"] for given in made] == [IN_MEMORY, 7]

@@ -29,6 +29,7 @@ from sealway.cli.options import (
     LogFormat,
     LogLevel,
     PostQuantumPart,
+    SessionsInMemory,
     State,
     To,
     Verbose,
@@ -76,6 +77,7 @@ def watch(
     report_after: ReportAfter = None,
     max_silence: MaxSilence = None,
     post_quantum: PostQuantumPart = PostQuantum.PREFERRED,
+    sessions_in_memory: SessionsInMemory = None,
     evidence: Evidence = False,
     log_file: LogFile = None,
     log_level: LogLevel = Level.WARNING,
@@ -91,6 +93,7 @@ def watch(
     plan = WatchPlan(
         received=received, requests=requests, answers=answers, verbose=verbose, evidence=evidence or verbose,
         timing=Timing(reoffer_after, receipt_after, report_after, max_silence, None, anew_after, post_quantum),
+        sessions_in_memory=sessions_in_memory,
     )  # fmt: skip
     enrolled = home_of(state, "app").open(options.passphrase(key_file))
     log_as_told(log_file, log_level, log_format, verbose=verbose)
@@ -119,6 +122,7 @@ def request(
         list[Path] | None, typer.Option(metavar="FILE", help="a grant to show with it", allow_from_autoenv=False)
     ] = None,
     post_quantum: PostQuantumPart = PostQuantum.PREFERRED,
+    sessions_in_memory: SessionsInMemory = None,
     log_file: LogFile = None,
     log_level: LogLevel = Level.WARNING,
     log_format: LogFormat = Format.CONSOLE,
@@ -140,7 +144,8 @@ def request(
     shown = tuple(read_file(file, "the grant") for file in grant or ())
     enrolled = home_of(state, "app").open(options.passphrase(key_file), shown)
     log_as_told(log_file, log_level, log_format, verbose=verbose)
-    answer = run_to_end(lambda: ask_one(state, enrolled, question, Timing(post_quantum=post_quantum)))
+    timing = Timing(post_quantum=post_quantum)
+    answer = run_to_end(lambda: ask_one(state, enrolled, question, timing, sessions_in_memory))
     say(answer.payload.decode("utf-8", "backslashreplace"))
 
 

@@ -46,6 +46,10 @@ PostQuantumPart: TypeAlias = Annotated[
         "--post-quantum", help="ML-KEM in what begins sessions: never without, where the other end has a key, or never"
     ),
 ]
+SessionsInMemory: TypeAlias = Annotated[
+    int | None,
+    typer.Option(min=1, max=100_000_000, help="sessions kept in memory, 1 KiB each, others on the disk only; 100000"),
+]
 LogFile: TypeAlias = Annotated[
     Path | None, typer.Option("--log-file", metavar="FILE", help="write the log there, not to standard error")
 ]

@@ -23,6 +23,7 @@ from sealway.home.home import Enrolled
 from sealway.sdk.application import Application
 from sealway.sdk.member import Member
 from sealway.sdk.patience import in_time
+from sealway.sdk.sessions import IN_MEMORY
 from sealway.wire.address import Name
 from sealway.wire.message import Message, code_text
 
@@ -43,17 +44,25 @@ class WatchPlan:
     evidence: bool = False
     """Tell of each refusal and each report."""
     timing: Timing = AS_SPECIFIED
+    sessions_in_memory: int | None = None
+    """None for what is usual."""
 
 
-def open_application(state: Path, enrolled: Enrolled, timing: Timing = AS_SPECIFIED) -> Application:
+def open_application(
+    state: Path, enrolled: Enrolled, timing: Timing = AS_SPECIFIED, sessions_in_memory: int | None = None
+) -> Application:
     """Return the application of a state directory with its next hop; not started yet. Raises LocalMisuse, StateLost."""
     return Application(
         state, Member.of(enrolled), next_hop(enrolled), grants=enrolled.grants, policy=timing.policy(),
         max_silence=timing.silence,
+        sessions_in_memory=IN_MEMORY if sessions_in_memory is None else sessions_in_memory,
     )  # fmt: skip
 
 
-async def ask_one(state: Path, enrolled: Enrolled, question: Question, timing: Timing = AS_SPECIFIED) -> Message:
+async def ask_one(
+    state: Path, enrolled: Enrolled, question: Question, timing: Timing = AS_SPECIFIED,
+    sessions_in_memory: int | None = None,
+) -> Message:  # fmt: skip
     """Send one command and return the device's answer.
 
     Raises:
@@ -61,7 +70,8 @@ async def ask_one(state: Path, enrolled: Enrolled, question: Question, timing: T
         OutcomeUnknown: no answer in time, or one that leaves it open.
         NotTrusted, LocalMisuse, StateLost: it cannot be asked.
     """
-    async with open_application(state, enrolled, timing) as application, asyncio.TaskGroup() as tasks:
+    opened = open_application(state, enrolled, timing, sessions_in_memory)
+    async with opened as application, asyncio.TaskGroup() as tasks:
         leaving = tasks.create_task(_leave_readings(application))
         try:
             await _ask(application, question)
@@ -248,7 +258,7 @@ async def _tell_published(application: Application) -> None:
 
 async def watch_forever(state: Path, enrolled: Enrolled, plan: WatchPlan) -> None:
     """Watch until cancelled. Raises LocalMisuse, StateLost."""
-    application = open_application(state, enrolled, plan.timing)
+    application = open_application(state, enrolled, plan.timing, plan.sessions_in_memory)
     if plan.evidence:
         Witness(application.endpoint)
     async with application:
