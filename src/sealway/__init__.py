@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         TokenLocked,
         TooLarge,
         TransportFailed,
+        WrongCode,
     )
     from sealway.gateway.facade import CoapListener, Gateway, HttpUplink
     from sealway.gateway.limits import Limits
@@ -63,7 +64,7 @@ _WHERE: Final = {
         "Closed", "GapTooLarge", "HopRefused", "InUse", "Interrupted", "LocalMisuse", "Malformed", "Mistyped",
         "NoCommonSuite", "NotAuthentic", "NotAuthorized", "NotFound", "NotPostQuantum", "NotTrusted", "PeerForked",
         "PeerMisbehaved", "PrekeyGone", "RateLimited", "Replayed", "SealwayError", "Stale", "StateLost", "TokenFailed",
-        "TokenGone", "TokenLocked", "TooLarge", "TransportFailed",
+        "TokenGone", "TokenLocked", "TooLarge", "TransportFailed", "WrongCode",
     ),
     "gateway.facade": ("CoapListener", "Gateway", "HttpUplink"),
     "gateway.limits": ("Limits",),
@@ -135,6 +136,7 @@ __all__ = [
     "Unacknowledged",
     "Unread",
     "WithoutOneTimeKey",
+    "WrongCode",
 ]
 
 

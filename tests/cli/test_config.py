@@ -122,7 +122,7 @@ def test_samples_are_good(sample: Path) -> None:
         ("[hub]\ntokens-per-minut = 1\n", "[hub] has no key 'tokens-per-minut'", "did you mean tokens-per-minute?"),
         ("[hub.status]\nport = 1\n", "[hub.status] has no key 'port'", "there are state"),
         ("[hub.runs]\nport = 1\n", "[hub] has no key 'runs'", "did you mean run?"),
-        ("port = 1\n", "the file has no table 'port'", "there are owner, hub, gateway, device, app"),
+        ("port = 1\n", "the file has no table 'port'", "there are owner, factory, hub, gateway, device, app"),
         ("hub = 1\n", "hub is a table", "begin it with a line [hub]"),
         ("[hub]\nrun = 1\n", "hub.run is a table", "begin it with a line [hub.run]"),
         ("[hub]\nport = 70000\n", "[hub] port: 70000 is not an integer from 0 to 65535", "port: "),

@@ -68,6 +68,7 @@ NAMES = [
     "Unacknowledged",
     "Unread",
     "WithoutOneTimeKey",
+    "WrongCode",
 ]
 MEMBERS = {
     "Application": "accept add_grant answer ask batches close events happenings introduce messages name next_event"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,11 +14,12 @@ import typer
 
 from sealway.cli import options
 from sealway.cli.files import read_file, write_file
-from sealway.cli.messages import next_command, say, show_fields, show_json, show_table
+from sealway.cli.messages import next_command, say, show_fields, show_json, show_table, warn
 from sealway.cli.options import AsJson, KeyFile, State
 from sealway.errors import LocalMisuse
 
 if TYPE_CHECKING:
+    from sealway.identity.birth import Manufacturer, ProvenManifest
     from sealway.identity.enrolment import NextHop
     from sealway.wire.address import Name
 
@@ -140,6 +142,78 @@ def list_issued(state: State, as_json: AsJson = False) -> None:
     else:
         show_fields({"domain": root.domain, "fingerprint": root.fingerprint.hex()})
         show_table(("kind", "who", "until", "what"), [_row_of(entry) for entry in entries])
+
+
+@owner_group.command("trust-manufacturer")
+def trust_manufacturer(
+    state: State,
+    root: Annotated[Path, typer.Option(metavar="FILE", help="its root certificate", allow_from_autoenv=False)],
+    fingerprint: Annotated[
+        str | None, typer.Option(metavar="HEX", help="its fingerprint, 64 hex digits", allow_from_autoenv=False)
+    ] = None,
+) -> None:
+    """Take in devices of this manufacturer from now on."""
+    from sealway.sdk.owner.authority import OwnerHome
+    from sealway.sdk.owner.manufacturers import Manufacturers
+
+    OwnerHome(state).read_root()
+    pin = None if fingerprint is None else options.parsed(bytes.fromhex, fingerprint, "--fingerprint")
+    trusted = Manufacturers(state).trust(read_file(root, "the root certificate"), fingerprint=pin)
+    if pin is None:
+        warn(
+            f"trusting {trusted.fingerprint.hex()} because this file says so",
+            "compare this with the fingerprint that the manufacturer publishes, or give --fingerprint",
+        )
+    say(f"trusted {trusted.name}")
+    next_command("here", f"sealway owner add-manifest FILE --state {quote(str(state))}")
+
+
+@owner_group.command("add-manifest")
+def add_manifest(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="manifests, from the manufacturer")],
+    state: State,
+) -> None:
+    """Keep a manufacturer's signed list of what it made; its devices are then taken in if they are listed."""
+    from sealway.sdk.owner.authority import OwnerHome
+    from sealway.sdk.owner.manufacturers import Manufacturers
+
+    OwnerHome(state).read_root()
+    manufacturers = Manufacturers(state)
+    for path in files:
+        with options.document(str(path)):
+            claims = manufacturers.add_manifest(read_file(path, "the manifest"), int(time.time())).claims
+        listed = "1 device" if len(claims.devices) == 1 else f"{len(claims.devices)} devices"
+        say(f"manifest {claims.number} of {claims.manufacturer}: {listed}, {claims.model}")
+
+
+@owner_group.command("manufacturers")
+def list_manufacturers(state: State, as_json: AsJson = False) -> None:
+    """Show whose devices are taken in, and which of their manifests are here."""
+    from sealway.sdk.owner.authority import OwnerHome
+    from sealway.sdk.owner.manufacturers import Manufacturers
+
+    OwnerHome(state).read_root()
+    manufacturers = Manufacturers(state)
+    trusted, manifests = manufacturers.trusted(), manufacturers.manifests(int(time.time()))
+    about = [_about(one, [held for held in manifests if held.manufacturer == one]) for one in trusted]
+    if as_json:
+        show_json(about)
+        return
+    rows = [(one["manufacturer"], one["fingerprint"], _numbers(one["manifests"]), str(one["devices"])) for one in about]
+    show_table(("manufacturer", "fingerprint", "manifests", "devices"), rows)
+
+
+def _about(manufacturer: Manufacturer, manifests: list[ProvenManifest]) -> dict[str, Any]:
+    return {
+        "manufacturer": manufacturer.name,
+        "fingerprint": manufacturer.fingerprint.hex(),
+        "manifests": [held.claims.number for held in manifests],
+        "devices": sum(len(held.claims.devices) for held in manifests),
+    }
+
+
+def _numbers(manifests: list[int]) -> str:
+    return " ".join(map(str, manifests)) or "-"
 
 
 def _row_of(entry: dict[str, Any]) -> tuple[str, str, str, str]:

@@ -25,11 +25,15 @@ def read_file(path: Path, what: str, *, limit: int = MAX_FILE_BYTES) -> bytes:
     return content
 
 
-def write_file(path: Path, content: bytes, what: str) -> None:
-    """Put ``content`` at ``path`` in one step that is durable on return. Raises LocalMisuse."""
+def write_file(path: Path, content: bytes, what: str, *, mode: int = 0o666) -> None:
+    """Put ``content`` at ``path`` in one step that is durable on return; ``mode`` is lessened by the umask.
+
+    Raises LocalMisuse.
+    """
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     with usable(path, what):
-        with fresh.open("wb") as file:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -118,6 +118,8 @@ def commands_of(name: str, group: typer.Typer) -> Mapping[str, Any]:
 
 def _can_be_set(option: Any) -> bool:
     """What says something of one call only is given in that call: such options are not ``allow_from_autoenv``."""
+    if option.param_type_name == "argument":  # what a command works on
+        return False
     return option.name != "help" and (option.allow_from_autoenv or option.envvar is not None)
 
 

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whose devices an owner takes in, and what its directory holds of that."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from sealway.errors import LocalMisuse, NotTrusted, StateLost
+from sealway.sdk.owner import manufacturers as module
+from sealway.sdk.owner.manufacturers import Manufacturers
+from sealway.wire.manifest import MadeDevice
+from tests.factory.small_factory import SmallFactory
+from tests.identity.small_domain import NOW
+
+ACME, OTHER = SmallFactory(), SmallFactory("Other Things")
+
+
+def listed(serial: str, factory: SmallFactory = ACME) -> MadeDevice:
+    return MadeDevice(serial, sha256(factory.chain(serial)[0]).digest())
+
+
+@pytest.fixture
+def owners(tmp_path: Path) -> Manufacturers:
+    held = Manufacturers(tmp_path)
+    held.trust(ACME.root_der, fingerprint=ACME.manufacturer.fingerprint)
+    return held
+
+
+def test_a_trusted_manufacturers_devices_are_taken_in(owners: Manufacturers) -> None:
+    owners.trust(ACME.root_der)
+    assert [one.name for one in owners.trusted()] == ["Acme Meters"]
+    assert owners.prove(ACME.chain("SW-1"), NOW, expected_serial="SW-1").serial == "SW-1"
+    with pytest.raises(NotTrusted, match="does not trust"):
+        owners.prove(OTHER.chain("SW-1"), NOW)
+    owners.trust(OTHER.root_der)
+    assert owners.prove(OTHER.chain("SW-1"), NOW).manufacturer.name == "Other Things"
+
+
+def test_another_fingerprint_is_not_trusted(tmp_path: Path) -> None:
+    with pytest.raises(NotTrusted, match="not the one expected"):
+        Manufacturers(tmp_path).trust(ACME.root_der, fingerprint=OTHER.manufacturer.fingerprint)
+    assert Manufacturers(tmp_path).trusted() == []
+
+
+def test_with_a_manifest_only_listed_devices_are_taken_in(owners: Manufacturers) -> None:
+    owners.trust(OTHER.root_der)
+    for _ in range(2):
+        owners.add_manifest(ACME.manifest(listed("SW-1")), NOW)
+    assert len(owners.manifests(NOW)) == 1
+    assert owners.prove(ACME.chain("SW-1"), NOW).serial == "SW-1"
+    with pytest.raises(NotTrusted, match="does not list the device SW-2"):
+        owners.prove(ACME.chain("SW-2"), NOW)
+    assert owners.prove(OTHER.chain("SW-2"), NOW).serial == "SW-2"  # that one gave no lists
+
+
+def test_a_manifest_that_nobody_trusted_signed_is_not_kept(owners: Manufacturers) -> None:
+    with pytest.raises(NotTrusted, match="does not trust"):
+        owners.add_manifest(OTHER.manifest(), NOW)
+    assert owners.manifests(NOW) == []
+
+
+def test_two_manifests_of_one_number_are_told(owners: Manufacturers) -> None:
+    owners.add_manifest(ACME.manifest(listed("SW-1")), NOW)
+    with pytest.raises(NotTrusted, match="two different manifests 1"):
+        owners.add_manifest(ACME.manifest(listed("SW-2")), NOW)
+    owners.add_manifest(ACME.manifest(listed("SW-2"), number=2, previous=bytes(32)), NOW)
+    assert [one.claims.number for one in owners.manifests(NOW)] == [1, 2]
+
+
+def test_there_is_a_bound(owners: Manufacturers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST", 1)
+    with pytest.raises(LocalMisuse, match="holds 1 files"):
+        owners.trust(OTHER.root_der)
+
+
+def test_damage_is_told(owners: Manufacturers, tmp_path: Path) -> None:
+    owners.add_manifest(ACME.manifest(listed("SW-1")), NOW)
+    (manifest,) = (tmp_path / "manifests").iterdir()
+    manifest.write_bytes(b"\x00")
+    with pytest.raises(StateLost, match="damaged"):
+        owners.manifests(NOW)
+    (root,) = (tmp_path / "manufacturers").iterdir()
+    root.write_bytes(OTHER.root_der)
+    with pytest.raises(StateLost, match="damaged"):
+        owners.trusted()
+    root.rename(root.with_name("x.der"))
+    with pytest.raises(StateLost, match="damaged"):
+        owners.trusted()
