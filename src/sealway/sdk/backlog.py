@@ -21,7 +21,7 @@ MOST_BYTES: Final = 256 << 20
 _EVERY: Final = 500
 _LOOK_S: Final = 1.0
 _GOES_ON_BELOW: Final = 0.9
-_UNREAD: Final = "SELECT count(*), coalesce(sum(length(message)), 0) FROM inbox WHERE message IS NOT NULL AND event = 1"
+_UNREAD: Final = "SELECT count(*), coalesce(sum(length(message)), 0) FROM inbox WHERE message IS NOT NULL"
 
 
 @dataclass(frozen=True, slots=True)

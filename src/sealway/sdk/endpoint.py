@@ -24,7 +24,6 @@ from sealway.errors import (
     NotFound,
     NotTrusted,
     PeerMisbehaved,
-    RateLimited,
     SealwayError,
     StateLost,
 )
@@ -254,8 +253,8 @@ class Endpoint:
             RateLimited: too much is unacknowledged; to be tried again later.
             TransportFailed, NotTrusted: there is no session, and none can be begun now.
         """
-        if len(self.outbox) >= 2 * OUTBOX_ENVELOPES or self.outbox.size >= 2 * OUTBOX_BYTES:
-            raise RateLimited("too much is unacknowledged to answer requests")
+        theirs = lambda: (held.session.hash for held in self.sessions.with_peer(received.peer))  # noqa: E731
+        self.outbox.demand_room(theirs, OUTBOX_ENVELOPES, OUTBOX_BYTES)
         held = self.sessions.by_hash(received.via)
         if held is None or held.session.stopped is not None or held.leaving is not Leaving.NO:
             held = await self.links.with_peer(Name.parse(received.peer))

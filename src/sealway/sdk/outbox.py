@@ -9,8 +9,11 @@ kept one out.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from sealway.errors import RateLimited
 from sealway.protocol.policy import DEFAULT_POLICY, Policy
 from sealway.protocol.ranges import Range
 from sealway.transports.ports import Deposit
@@ -22,6 +25,10 @@ FIRST_RETRY_MS = 500
 LONGEST_RETRY_MS = 60_000
 AFTER_MISSING_MS = 2_000
 BATCH = 100
+SHARE = 16
+"""Answers to one peer may wait in so many parts of the room that an endpoint's own messages have, in envelopes."""
+SHARE_OF_BYTES = 4
+"""The same in bytes: a peer need not acknowledge before its 64th message, and an answer has up to 60 000."""
 
 
 @dataclass(slots=True)
@@ -49,6 +56,8 @@ class Outbox:
         self._policy = policy
         self._items: dict[Key, Outgoing] = {}
         self._bytes = 0
+        self._held: Counter[bytes] = Counter()  # of each session: envelopes, and below their bytes
+        self._sizes: Counter[bytes] = Counter()
         self.wake = asyncio.Event()
 
     def __len__(self) -> int:
@@ -67,8 +76,31 @@ class Outbox:
     def add_all(self, sealed: list[tuple[Key, Outgoing]]) -> None:
         """Offer envelopes that have just become durable."""
         self._items.update(sealed)
-        self._bytes += sum(len(item.envelope) for _, item in sealed)
+        for (session, _), item in sealed:
+            self._held[session] += 1
+            self._sizes[session] += len(item.envelope)
+            self._bytes += len(item.envelope)
         self.wake.set()
+
+    def demand_room(self, sessions: Callable[[], Iterable[bytes]], envelopes: int, size: int) -> None:
+        """Return if a peer can be answered: it may ask without end, and never acknowledge, and must take no room away
+        from others.
+
+        Args:
+            sessions: the hashes of those that are held with it.
+            envelopes, size: the room for own messages.
+
+        Raises:
+            RateLimited: too much is unacknowledged, by this peer or in all.
+        """
+        if len(self._items) >= 2 * envelopes or self._bytes >= 2 * size:
+            raise RateLimited("too much is unacknowledged to answer requests")
+        if len(self._items) < envelopes // SHARE and self._bytes < size // SHARE_OF_BYTES:
+            return
+        theirs = set(sessions())
+        held, owed = (sum(sums[session] for session in theirs) for sums in (self._held, self._sizes))
+        if held >= envelopes // SHARE or owed >= size // SHARE_OF_BYTES:
+            raise RateLimited("too much is unacknowledged by the one who asks")
 
     def cover(self, session: bytes, ranges: tuple[Range, ...]) -> list[Key]:
         """Take out what a receipt covers; return the keys that were held."""
@@ -137,4 +169,9 @@ class Outbox:
         return [n for first, last in ranges for n in range(first, last + 1)]
 
     def _remove(self, key: Key) -> None:
-        self._bytes -= len(self._items.pop(key).envelope)
+        session, size = key[0], len(self._items.pop(key).envelope)
+        self._bytes -= size
+        self._held[session] -= 1
+        self._sizes[session] -= size
+        if not self._held[session]:
+            del self._held[session], self._sizes[session]

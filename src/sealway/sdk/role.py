@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 FIRST_PUT_OFF_MS = 2_000
 LONGEST_PUT_OFF_MS = 300_000
 MOST_PUT_OFF = 1_024
+MOST_PUT_OFF_OF_ONE = 256
 
 
 class Role(Membership):
@@ -197,13 +198,20 @@ class Role(Membership):
             self.endpoint.check_alive()
             await self.endpoint.journal.commit()  # the outcome, so that it is not executed again
             log.info("a request of %s cannot be answered yet: %s", received.peer, error)
-            self._put_it_off(received)
+            await self._put_it_off(received)
 
-    def _put_it_off(self, received: Received) -> None:
-        """Take the request up again later; above a bound only after a restart."""
+    async def _put_it_off(self, received: Received) -> None:
+        """Take the request up again later; above a bound not at all: it would stay on the disk, and who asks is told
+        by nobody what came of it, as after its timeout."""
         _, pause, _ = self._put_off.get(received.row, (0, FIRST_PUT_OFF_MS // 2, received))
         pause = min(pause * 2, LONGEST_PUT_OFF_MS)
-        if received.row in self._put_off or len(self._put_off) < MOST_PUT_OFF:
+        of_one = sum(other.peer == received.peer for _, _, other in self._put_off.values())
+        room = len(self._put_off) < MOST_PUT_OFF and of_one < MOST_PUT_OFF_OF_ONE
+        if received.row not in self._put_off and not room:
+            self.endpoint.note_handled(received)
+            self.endpoint.journal.count("requests_dropped")
+            await self.endpoint.journal.commit()
+        else:
             self._put_off[received.row] = (self.endpoint.clock.uptime().ms + pause, pause, received)
 
     async def _wait(self) -> None:

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A certified peer without a grant asks without end and acknowledges nothing: nobody else notices."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from sealway.errors import RateLimited
+from sealway.sdk import endpoint as endpoints
+from sealway.sdk import outbox, role
+from sealway.transports.memory import Honest
+from sealway.transports.ports import Collected
+from tests.sdk.test_endpoint_state import count
+from tests.system.world import World, counters, ready, until
+
+ROOM = 64
+PUT_OFF = 8
+
+
+class Deaf(Honest):
+    """Nothing comes down: what is not opened is not acknowledged."""
+
+    def down(self, collected: list[Collected]) -> list[Collected]:
+        return []
+
+
+@pytest.fixture
+def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoints, "OUTBOX_ENVELOPES", ROOM)
+    monkeypatch.setattr(role, "MOST_PUT_OFF_OF_ONE", PUT_OFF)
+
+
+async def test_answers_that_nobody_acknowledges_take_no_room_from_others(world: World, little_room: None) -> None:
+    flood = 3 * ROOM
+    async with (
+        world.device() as meter, world.application() as ops, world.watching(ops),
+        world.application("rogue", tamper=Deaf(), grants=[]) as rogue,
+    ):  # fmt: skip
+        await ready(meter, ops, rogue)
+        monkey = rogue.endpoint
+        monkey.room = _no_wait  # type: ignore[method-assign]
+        for _ in range(flood):
+            await rogue.ask(world.meter, "valve", b"mine", timeout=timedelta(hours=6))
+        await until(lambda: counters(meter)["requests_refused_NotAuthorized"] >= flood)
+        share = ROOM // outbox.SHARE
+        await until(lambda: counters(meter)["requests_dropped"] == flood - share - PUT_OFF)
+        assert len(meter.endpoint.outbox) == share
+        assert count(meter, "inbox", "message IS NOT NULL") == PUT_OFF
+        assert (await ops.request(world.meter, "valve", b"x")).payload == b"did x"
+        await meter.send(world.ops, "readings", b"1")
+        await until(lambda: world.got == [b"1"])
+        assert not world.executed[b"mine"]
+
+
+async def _no_wait() -> None:
+    """The attacker's program does not slow itself down."""
+
+
+def test_a_peer_that_is_owed_much_is_refused_and_others_are_not() -> None:
+    mine, other = bytes(32), b"\1" * 32
+    box = outbox.Outbox()
+    box.add_all([((mine, n), outbox.Outgoing("m", b"x" * 100, kept=True)) for n in range(4)])
+    box.demand_room(lambda: [other], ROOM, 1 << 20)
+    for envelopes, size in ((ROOM, 1 << 20), (1 << 20, 1_600)):
+        with pytest.raises(RateLimited, match="by the one"):
+            box.demand_room(lambda: [mine, other], envelopes, size)
+    with pytest.raises(RateLimited, match="too much is unacknowledged to"):
+        box.demand_room(lambda: [other], 2, 1 << 20)
+    box.cover(mine, ((0, 0),))
+    box.demand_room(lambda: [mine], ROOM, 1 << 20)
+    box.drop_session(mine)
+    assert not box._held and not box._sizes and box.size == 0
