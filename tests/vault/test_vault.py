@@ -14,6 +14,7 @@ import pytest
 from sealway.errors import StateLost
 from sealway.vault import keyfile
 from sealway.vault.keyfile import BLOCK_BYTES, KEY_FILE
+from sealway.vault.leaves import SLOTS, Leaf
 from sealway.vault.vault import read_vault
 from sealway.vault.wrapping import OVERHEAD
 from tests.vault.shelf import KIND, Shelf, in_file
@@ -83,15 +84,21 @@ def test_slots_are_used_again_once_they_are_forgotten(shelf: Shelf) -> None:
 
 def test_a_page_without_keys_goes(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
-    shelf.write(dict.fromkeys(range(300), b"x"), end=True)
+    shelf.write(dict.fromkeys(range(2 * SLOTS + 44), b"x"), end=True)
     assert shelf.connection.execute("SELECT count(*) FROM vault_leaves").fetchone() == (3,)
-    shelf.write(dict.fromkeys(range(128), None), end=True)
+    shelf.write(dict.fromkeys(range(SLOTS), None), end=True)
     assert shelf.connection.execute("SELECT count(*) FROM vault_leaves").fetchone() == (2,)
     shelf.close()
     shelf = Shelf(tmp_path)
-    assert len(shelf.content()) == 172
-    shelf.write(dict.fromkeys(range(300), b"y"), end=True)
-    assert len(shelf.content()) == 300
+    assert len(shelf.content()) == SLOTS + 44
+    shelf.write(dict.fromkeys(range(2 * SLOTS + 44), b"y"), end=True)
+    assert len(shelf.content()) == 2 * SLOTS + 44
+
+
+def test_a_page_of_keys_fits_into_one_of_the_database() -> None:
+    size = len(Leaf(bytes(16)).stored(0))
+    head = 4  # of the record: its own size, a number that is the row's, and the type of a blob in two bytes
+    assert 4_096 // 2 < head + size <= 4_096 - 35  # https://www.sqlite.org/fileformat2.html, §1.6
 
 
 def test_no_key_wraps_twice_in_two_copies(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,8 @@ from sealway.crypto.ports import Random
 from sealway.errors import StateLost
 from sealway.vault.wrapping import HEADER_BYTES, KEY_BYTES, Period, binding, decrypt, encrypt, period_of, salt_of
 
-SLOTS: Final = 128
-"""In one page: 2 KiB. What a commit has to write is a page for each that it touched, and SQLite writes 4 KiB."""
+SLOTS: Final = 252
+"""In one page, which so fills one of SQLite's, of 4 KiB: that is what a commit writes for each page that it touched."""
 _PAGE_BYTES: Final = SLOTS * KEY_BYTES
 _FREE: Final = bytes(KEY_BYTES)
 _LEAF_BYTES: Final = 4
@@ -28,7 +28,7 @@ _LEAF: Final = b"leaf"
 
 @dataclass(slots=True, repr=False)
 class Leaf:
-    """A page: 128 keys in a row, zeros where there is none; and the key that it is stored under."""
+    """A page: 252 keys in a row, zeros where there is none; and the key that it is stored under."""
 
     key: bytes
     keys: bytearray = field(default_factory=lambda: bytearray(_PAGE_BYTES))

@@ -29,7 +29,7 @@ OVERHEAD: Final = HEADER_BYTES + TAG_BYTES
 """What wrapping adds to a value, in bytes."""
 
 SLOT_END: Final = 1 << 39
-"""Slots are lower: 128 of them to a page, pages have 32-bit numbers."""
+"""Slots are lower, so that their pages have 32-bit numbers."""
 
 _NONCE: Final = bytes(12)
 _SLOT_BYTES: Final = 5
