@@ -32,6 +32,7 @@ from sealway.protocol.policy import DEFAULT_POLICY
 from sealway.protocol.sentlog import SentLog, Uptime
 from sealway.protocol.session import Session
 from sealway.protocol.snapshot import restore, snapshot
+from sealway.sdk.clock import SystemClock
 from sealway.sdk.endpoint import Endpoint
 from sealway.sdk.schema import DATABASE
 from sealway.sdk.sessions import Held
@@ -68,6 +69,17 @@ FIGURES = (
 )
 
 
+class _Clock(SystemClock):
+    """Goes on from when the sessions were made: they are not years old, as to the system's clock they would be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ahead_ms = super().now_ms() - START_MS
+
+    def now_ms(self) -> int:
+        return super().now_ms() - self._ahead_ms
+
+
 class _Made:
     """A store on the disk, and the other ends of its sessions."""
 
@@ -99,7 +111,8 @@ def _kid(index: int) -> bytes:
 def _endpoint(path: Path, in_memory: int) -> Endpoint:
     domain = Domain()
     member = domain.member("application", "ops")
-    return Endpoint(path, member, MemoryHub(domain.root_document).carrier(), sessions_in_memory=in_memory)
+    carrier = MemoryHub(domain.root_document).carrier()
+    return Endpoint(path, member, carrier, clock=_Clock(), sessions_in_memory=in_memory)
 
 
 async def _fill(path: Path, count: int, template: bytes) -> None:

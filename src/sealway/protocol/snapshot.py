@@ -15,9 +15,10 @@ reads.
 from __future__ import annotations
 
 import zlib
-from itertools import accumulate, islice, pairwise
+from functools import lru_cache
 from itertools import chain as _joined
-from struct import Struct, calcsize, error, pack, unpack_from
+from itertools import islice
+from struct import Struct, error
 
 from sealway.crypto.secret import Secret
 from sealway.crypto.suites import suite
@@ -42,6 +43,7 @@ _LAYOUTS = (">{}B{}H{}I{}B", ">{}B{}I{}I{}B", ">{}I{}Q{}Q{}H")
 """Narrow, while all that is in it allows it: times are told from a moment before the session began; with longer
 numbers; wide."""
 _WIDE = 2
+_MOST_LAYOUTS = 256  # that are kept compiled: sessions in the same state share theirs
 _LOW = 0xFFFFFFFF
 
 # Flags, in the first of the small numbers.
@@ -50,6 +52,11 @@ _HAS_SENDING, _HAS_START, _HAS_STOPPED, _HAS_REPORTED, _NAMED = 64, 128, 256, 51
 
 Names = tuple[bytes, str, bytes]
 """A session's hash, its peer's name, and the identifier that it is found by."""
+
+
+@lru_cache(_MOST_LAYOUTS)
+def _layout(width: int, counts: int, shorts: int, times: int, strings: int) -> Struct:
+    return Struct(_LAYOUTS[width].format(counts, shorts, times, strings))
 
 
 class _Writing:
@@ -84,8 +91,7 @@ class _Writing:
         if width == _WIDE:
             base, times = 0, self.times
         head = _HEADS[width].pack(VERSION, width, base >> 32, base & _LOW, *sizes)
-        fixed = pack(_LAYOUTS[width].format(*sizes), *counts, *shorts, *times, *lengths)
-        return b"".join((head, fixed, *strings))
+        return b"".join((head, _layout(width, *sizes).pack(*counts, *shorts, *times, *lengths), *strings))
 
 
 def _width(base: int, count: int, short: int, length: int, earliest: int, latest: int) -> int:
@@ -102,16 +108,16 @@ class _Reading:
     def __init__(self, data: bytes) -> None:
         if data[0] != VERSION:
             raise ValueError(f"a stored session has version {data[0]}; this program reads version {VERSION}")
-        head, layout = _HEADS[data[1]], _LAYOUTS[data[1]]
-        _, _, high, low, a, b, c, d = head.unpack_from(data)
+        head = _HEADS[data[1]]
+        _, width, high, low, a, b, c, d = head.unpack_from(data)
         base = high << 32 | low
         if a + b + c + d > len(data):
             raise ValueError("a snapshot that is shorter than it says")
-        layout = layout.format(a, b, c, d)
-        fixed = unpack_from(layout, data, head.size)
+        layout = _layout(width, a, b, c, d)
+        fixed = layout.unpack_from(data, head.size)
         self.counts, self.shorts = iter(fixed[:a]), iter(fixed[a : a + b])
         self.times = iter([time and time + base for time in fixed[a + b : a + b + c]])
-        self.strings = iter(_cut(data, head.size + calcsize(layout), fixed[a + b + c :]))
+        self.strings = iter(_cut(data, head.size + layout.size, fixed[a + b + c :]))
         self.count, self.short = self.counts.__next__, self.shorts.__next__
         self.time, self.string = self.times.__next__, self.strings.__next__
 
@@ -133,10 +139,13 @@ class _Reading:
 
 
 def _cut(data: bytes, at: int, lengths: tuple[int, ...]) -> list[bytes]:
-    ends = list(accumulate(lengths, initial=at))
-    if ends[-1] != len(data):
+    strings = []
+    for length in lengths:
+        strings.append(data[at : at + length])
+        at += length
+    if at != len(data):
         raise ValueError("a snapshot of another length than it says")
-    return [data[begin:end] for begin, end in pairwise(ends)]
+    return strings
 
 
 def snapshot(session: Session, *, named: bool = True) -> bytes:

@@ -53,7 +53,7 @@ class Journal:
         self._dirty: dict[int, Held] = {}
         self._opening = 0
         self._before: Callable[[Held], None] = lambda _: None
-        self._saved: Callable[[list[Held]], None] = lambda _: None
+        self._saved: Callable[[], None] = lambda: None
         self._ended_ms = steady_ms()
         self._messages = 0
         self._touched = 0
@@ -71,14 +71,12 @@ class Journal:
             statements.append((sql, []))
         statements[-1][1].append(parameters)
 
-    def saves(
-        self, opening: int, before: Callable[[Held], None], after: Callable[[list[Held]], None]
-    ) -> None:  # fmt: skip
+    def saves(self, opening: int, before: Callable[[Held], None], after: Callable[[], None]) -> None:
         """Write sessions as of this opening of the directory.
 
         Args:
             before: called with each session that is about to be written; may note something.
-            after: called with those that were written and have not changed since.
+            after: called once they are durable; those that have not changed since are no longer dirty.
         """
         self._opening, self._before, self._saved = opening, before, after
 
@@ -207,10 +205,10 @@ class Journal:
         return state, self._opening, held.sealed_ms // 1_000, held.resumed_at, held.row
 
     def _are_saved(self, saved: list[Held]) -> None:
-        clean = [held for held in saved if held.row not in self._dirty]
-        for held in clean:
-            held.dirty = False
-        self._saved(clean)
+        for held in saved:
+            if held.row not in self._dirty:
+                held.dirty = False
+        self._saved()
 
     def _ending(self) -> Ending | None:
         """End the period with this group, if it is time."""

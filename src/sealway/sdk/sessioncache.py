@@ -89,6 +89,9 @@ class SessionCache:
     def keep(self, held: Held) -> None:
         """Keep a session ready; of the others the one that was used least recently makes room."""
         kid = held.session.kid_in
+        if self._ready.get(kid) is held:
+            self._ready.move_to_end(kid)
+            return
         if kid in self._closing:
             return
         self._ready[kid] = held
@@ -96,10 +99,10 @@ class SessionCache:
         self._kid_of[held.session.hash] = kid
         if self._packed:
             self._packed.pop(kid, None)  # it may change from now on
-        if len(self._ready) > self._most_ready:
-            self._make_room()
+        self.make_room()
 
-    def _make_room(self) -> None:
+    def make_room(self) -> None:
+        """Let the sessions rest that are too many to be kept ready, except those that are not durable yet."""
         while len(self._ready) > self._most_ready:
             kid = next((kid for kid, held in self._ready.items() if not held.dirty), None)
             if kid is None:

@@ -73,7 +73,7 @@ class Sessions:
         self.by_kid = self.cache.by_kid
         self.by_hash = self.cache.by_hash
         kids.look_up(self._rows.has_kid)
-        journal.saves(self.opening, self._before_saving, self._saved)
+        journal.saves(self.opening, self._before_saving, self.cache.make_room)
 
     def load(self, connection: sqlite3.Connection, silence_s: int | None) -> None:
         """Look at what an earlier process left; each session will reseed before it seals. Raises StateLost."""
@@ -203,11 +203,6 @@ class Sessions:
         in_use = self.sending_to(held.session.peer) is held
         self._set_due(held, after_looking(held, self._policy, now_ms, in_use=in_use, silence_s=silence_s))
         self.touch(held)
-
-    def _saved(self, saved: list[Held]) -> None:
-        """What was dirty may make room now."""
-        for held in saved:
-            self.cache.keep(held)
 
     def record_start(self, header: StartHeader, held: Held, bundle: bytes) -> None:
         """Remember an accepted start, so that it is never accepted again."""
