@@ -10,6 +10,7 @@ from typing import Final
 
 from fuzz.carrier_targets import CARRIERS
 from fuzz.identity_targets import IDENTITY
+from fuzz.joining_targets import JOINING
 from fuzz.mutating import mutate_cbor
 from fuzz.session_targets import SESSION
 from fuzz.start_target import START
@@ -18,7 +19,9 @@ from fuzz.wire_targets import WIRE
 from sealway.errors import SealwayError
 from sealway.wire import cbor
 
-TARGETS: Final[dict[str, Target]] = {target.name: target for target in (*WIRE, *IDENTITY, *SESSION, *START, *CARRIERS)}
+TARGETS: Final[dict[str, Target]] = {
+    target.name: target for target in (*WIRE, *IDENTITY, *SESSION, *START, *CARRIERS, *JOINING)
+}
 CORPUS: Final = Path(__file__).resolve().parent / "corpus"
 
 

@@ -131,17 +131,24 @@ def grant(
 
 @owner_group.command("list")
 def list_issued(state: State, as_json: AsJson = False) -> None:
-    """Show what was issued: certificates and grants."""
+    """Show what was issued, certificates and grants; and which devices were commissioned, and have said so."""
     from sealway.sdk.owner.authority import OwnerHome
+    from sealway.sdk.owner.joinings import Joinings
 
     home = OwnerHome(state)
     root, entries = home.read_root(), list(home.ledger.entries())
+    joined = list(Joinings(state / "joining"))
     if as_json:
         public = [{key: value for key, value in entry.items() if key != "chain"} for entry in entries]
-        show_json({"domain": root.domain, "fingerprint": root.fingerprint.hex(), "issued": public})
+        shown = {"domain": root.domain, "fingerprint": root.fingerprint.hex(), "issued": public}
+        devices = [{"serial": one.serial, "name": str(one.name), "confirmed": one.confirmed} for one in joined]
+        show_json(shown | {"commissioned": devices})
     else:
         show_fields({"domain": root.domain, "fingerprint": root.fingerprint.hex()})
         show_table(("kind", "who", "until", "what"), [_row_of(entry) for entry in entries])
+        if joined:
+            rows = [(one.serial, str(one.name), "confirmed" if one.confirmed else "unconfirmed") for one in joined]
+            show_table(("serial number", "who", "device"), rows)
 
 
 @owner_group.command("trust-manufacturer")

@@ -19,12 +19,12 @@ from sealway.errors import Malformed
 from sealway.wire import cbor, shape
 from sealway.wire.address import Name
 from sealway.wire.cose import MAX_DOCUMENT_BYTES, check_chain
+from sealway.wire.manifest import check_serial
 
 VERSION: Final = 0
 NONCE_BYTES: Final = 16
 RESUME_ID_BYTES: Final = 8
 SIGNATURE_BYTES: Final = 64
-MAX_SERIAL_BYTES: Final = 64
 MAX_CSR_BYTES: Final = 4096
 MAX_NETWORKS: Final = 8
 MAX_NETWORK_BYTES: Final = 1024
@@ -93,7 +93,7 @@ class Offer:
 
     def __post_init__(self) -> None:
         shape.bstr(self.nonce, "nonce", NONCE_BYTES)
-        shape.tstr(self.serial, "serial number", 1, MAX_SERIAL_BYTES)
+        check_serial(self.serial)
         shape.uint(self.attempts_left, "attempts left", 0, 255)
 
     def encode(self) -> bytes:

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The owner's side on a disk: what it gave is there before the device has it, wherever its power is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sealway.cli.commissioning import read_networks, trusting
+from sealway.cli.pairing import born_of, pairing_of
+from sealway.crypto.secret import Secret
+from sealway.errors import LocalMisuse, NotAuthorized, NotTrusted, StateLost, TransportFailed, WrongCode
+from sealway.home.home import Home
+from sealway.joining.device import Joiner, Moment
+from sealway.sdk.clock import SystemClock
+from sealway.sdk.owner.authority import Enrolling, OpenOwner, OwnerHome
+from sealway.sdk.owner.commissioning import Ask, Commissioning, Taking
+from sealway.sdk.owner.joinings import Joined, Joinings
+from sealway.wire.address import Name
+from tests.cli.factory_made import make_device
+from tests.cli.town import PASSPHRASE
+from tests.joining.power import Power
+
+SECRET = Secret(PASSPHRASE.encode())
+DOMAIN = "building.example"
+
+
+class Scene:
+    """An owner and a made device, on the disk, as copies of the same two directories."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        (base / "made").mkdir()
+        self.root, self.made = make_device(base / "made", "TH-000001")
+        OwnerHome(base / "owner.first").create(DOMAIN, SECRET, days=30)
+        self.owner, self.device = base / "owner", base / "device"
+
+    def begin(self) -> None:
+        """Everything as it was before anyone met."""
+        for first, now in ((self.base / "owner.first", self.owner), (self.made.state, self.device)):
+            shutil.rmtree(now, ignore_errors=True)
+            shutil.copytree(first, now)
+
+    def taking(self, code: Secret | None = None) -> Taking:
+        enrolling = Enrolling(name=_name_for("unnamed"), hub="https://hub.example")
+        return Taking(password=code or self.made.code.password, enrolling=enrolling, name=_name_for)
+
+    def take(self, taking: Taking | None = None, lost: Callable[[int], bool] = lambda number: False) -> Joined:
+        """Take the device in; ``lost`` says which answers do not arrive."""
+
+        async def run() -> Joined:
+            with pairing_of(Home(self.device, "device"), SECRET) as pairing:
+                pairing.open_window(SystemClock().uptime(), pressed=True)
+                ask = _asking(Joiner(born_of(self.device, SECRET), pairing, os.urandom), lost)
+                with OpenOwner.open(OwnerHome(self.owner), SECRET) as owner:
+                    prove = trusting([self.root.read_bytes()], [])
+                    return await Commissioning(owner, self.joinings, prove).take(ask, taking or self.taking())
+
+        return asyncio.run(run())
+
+    @property
+    def joinings(self) -> Joinings:
+        return Joinings(self.owner / "joining")
+
+    def kept(self) -> bytes:
+        """SHA-256 of what the device has."""
+        kept = Home(self.device, "device").kept()
+        assert kept is not None
+        return kept[1]
+
+
+def _name_for(serial: str) -> Name:
+    return Name(DOMAIN, "device", serial.lower())
+
+
+def _asking(device: Joiner, lost: Callable[[int], bool]) -> Ask:
+    count = 0
+
+    async def ask(message: bytes) -> bytes:
+        nonlocal count
+        count += 1
+        answer = device.answer(message, Moment(int(time.time()), SystemClock().uptime()))
+        if lost(count):
+            raise TransportFailed("lost")
+        return answer
+
+    return ask
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    return Scene(tmp_path_factory.mktemp("scene"))
+
+
+@pytest.fixture(autouse=True)
+def _anew(scene: Scene) -> None:
+    scene.begin()
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_whichever_answer_is_lost_the_same_command_goes_on(scene: Scene, number: int) -> None:
+    with pytest.raises(TransportFailed):
+        scene.take(lost=lambda count: count == number)
+    before = list(scene.joinings)
+    assert [joined.confirmed for joined in before] == [False] * (number == 4)
+    joined = scene.take()
+    assert joined.confirmed and hashlib.sha256(joined.enrolment).digest() == scene.kept()
+    assert [one.confirmed for one in scene.joinings] == [True]
+    assert not before or before[0].enrolment == joined.enrolment
+    assert len(list(OwnerHome(scene.owner).ledger.entries("certificate"))) == 1
+
+
+def test_power_lost_at_any_change_of_the_owner_s_directory(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    power, cuts = Power(monkeypatch), 0
+    while True:
+        scene.begin()
+        if not power.runs_out(cuts, scene.take):
+            break
+        joined = scene.take()
+        assert hashlib.sha256(joined.enrolment).digest() == scene.kept()
+        assert [one.confirmed for one in scene.joinings] == [True]
+        cuts += 5  # both sides' changes are counted here; the device's are looked at one by one elsewhere
+    assert cuts > 10
+
+
+def test_a_wrong_code_leaves_nothing_and_the_next_one_may_try_at_once(scene: Scene) -> None:
+    with pytest.raises(WrongCode, match="19 attempts are left"):
+        scene.take(scene.taking(Secret(b"0000000017")))
+    assert list(scene.joinings) == []
+    assert scene.take().serial == "TH-000001"
+
+
+def test_an_owned_device_is_not_taken_again_and_the_record_stays(scene: Scene) -> None:
+    scene.take()
+    kept = scene.kept()
+    with pytest.raises(NotAuthorized, match="has an owner"):
+        scene.take()
+    assert scene.kept() == kept
+
+
+def test_another_serial_number_than_on_the_label_is_refused(scene: Scene) -> None:
+    with pytest.raises(NotTrusted, match="another device"):
+        scene.take(replace(scene.taking(), serial="TH-000002"))
+
+
+def test_a_device_with_an_enrolment_that_is_not_known_here_is_said(scene: Scene) -> None:
+    joined = scene.take()
+    scene.joinings.keep(replace(joined, confirmed=False, enrolment=b"another"))
+    with pytest.raises(LocalMisuse, match="another enrolment"):
+        scene.take()
+
+
+def test_records_are_read_strictly_and_named_safely(scene: Scene) -> None:
+    joined = scene.take()
+    assert Joined.decode(joined.encode()) == joined
+    file = scene.owner / "joining" / "TH-000001.joined"
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.write_bytes(b"\xff")
+    with pytest.raises(StateLost, match="damaged"):
+        scene.joinings.find("TH-000001")
+    for serial in ("../x", "", "a/b", "x" * 65):
+        with pytest.raises(LocalMisuse):
+            scene.joinings.find(serial)
+
+
+def test_what_is_said_on_the_command_line_is_checked(tmp_path: Path, scene: Scene) -> None:
+    with pytest.raises(LocalMisuse, match="no manufacturer"):
+        trusting([], [])
+    with pytest.raises(LocalMisuse, match="KIND=FILE"):
+        read_networks(["wifi"])
+    (tmp_path / "wifi").write_bytes(b"psk")
+    assert read_networks([f"wifi={tmp_path / 'wifi'}"]) == {"wifi": b"psk"}
