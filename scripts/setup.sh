@@ -95,6 +95,13 @@ install_system_packages() {
         echo "hint: could not install$missing (see $venv/apt.log); the tests that need them will be skipped" >&2
 }
 
+# Built from source, for which it needs a compiler and the TPM software stack; so the tools come without it.
+install_tpm_bindings() {
+    echo "building what the tests of TPMs need, once" >&2
+    "$venv/bin/python" -m pip install --disable-pip-version-check --no-input -e ".[tpm]" >"$venv/tpm.log" 2>&1 ||
+        echo "hint: could not build tpm2-pytss (it needs gcc and libtss2-dev; see $venv/tpm.log); the tests that need it will be skipped" >&2
+}
+
 # The fuzzer has wheels for some platforms only, and cannot be built without clang; so it is no part of the tools.
 install_fuzzer() {
     echo "installing the fuzzer into $venv, once" >&2
@@ -129,6 +136,7 @@ main() {
     install_python_packages "$wanted"
     if [ "$level" = dev ]; then
         install_system_packages
+        install_tpm_bindings
         # The tools include all that the demo needs.
         level=runtime
         fingerprint >"$venv/sealway-runtime.stamp"

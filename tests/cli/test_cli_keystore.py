@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A device whose keys are in a token, from its making to a sealed reading that arrives; and the commands about keys."""
+"""Devices whose keys are in a token or a TPM, from their making to sealed readings that arrive; commands about keys."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.town import PASSPHRASE, Town, call, call_process, readings
+from tests.cli.town import PASSPHRASE, Role, Town, call, call_process, readings
 from tests.keystore.softhsm import PIN, SoftHsm, uri
+from tests.keystore.swtpm import SwTpm
 
 pytestmark = pytest.mark.processes
 
@@ -35,44 +36,58 @@ def pin_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_device_with_its_keys_in_a_token(
-    tmp_path: Path, place: str, pin_file: Path, softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def tpm(tmp_path: Path) -> Iterator[SwTpm]:
+    made = SwTpm(tmp_path)
+    yield made
+    made.close()
+
+
+def test_devices_with_their_keys_in_a_token_and_in_a_tpm(
+    tmp_path: Path, place: str, pin_file: Path, softhsm: SoftHsm, tpm: SwTpm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEALWAY_PASSPHRASE", PASSPHRASE)
     town = Town(tmp_path / "town")
     try:
-        _reading_arrives(town, place, pin_file)
+        watch = _watch(town)
+        _reading_arrives(town, watch, "meter", place, pin_file)
         softhsm.remove_tokens()
-        away = call_process("device", "send", *_meter(town, pin_file), "--data", "22")
+        away = call_process("device", "send", *_device(town, "meter", pin_file), "--data", "22")
         assert (away.code, "there is no such token" in away.err) == (5, True), away.err
         softhsm.bring_back()
-        call_process("device", "send", *_meter(town, pin_file), "--data", "23", "--wait-ack").expect(0)
+        call_process("device", "send", *_device(town, "meter", pin_file), "--data", "23", "--wait-ack").expect(0)
+        _reading_arrives(town, watch, "pump", tpm.place, pin_file)
         received = readings(town.base / "received.jsonl")
-        assert [line["payload"] for line in received] == [b"21", b"23"]
+        assert [line["payload"] for line in received] == [b"21", b"23", b"21"]
     finally:
         town.close()
 
 
-def _reading_arrives(town: Town, place: str, pin_file: Path) -> None:
+def _watch(town: Town) -> Role:
     office = town.application("office")
     town.run_hops()
-    watch = town.role("watch", "app", "watch", "--state", office, "--received", town.base / "received.jsonl")
-    state, enrolment, name = town.base / "meter", town.base / "meter.enrolment", town.name("device", "meter")
-    with_pin = ("--state", state, "--key-file", pin_file)
-    said = call("device", "init", *with_pin, "--name", name, "--keystore", place, "--suite", 2).expect(0)
+    return town.role("watch", "app", "watch", "--state", office, "--received", town.base / "received.jsonl")
+
+
+def _reading_arrives(town: Town, watch: Role, label: str, place: str, pin_file: Path) -> None:
+    state, enrolment, name = town.base / label, town.base / f"{label}.enrolment", town.name("device", label)
+    with_pin, before = ("--state", state, "--key-file", pin_file), len(readings(town.base / "received.jsonl"))
+    said = call_process("device", "init", *with_pin, "--name", name, "--keystore", place, "--suite", 2).expect(0)
     assert f"made the keys of {name} in {place}" in said.out
     call(
         "owner", "enroll", "--state", town.owner, "--request", state / "request.csr", "--out", enrolment,
-        "--role", "device", "--label", "meter", "--hub", town.hub_url,
+        "--role", "device", "--label", label, "--hub", town.hub_url,
         "--gateway-name", town.name("gateway", "gateway"), "--gateway", f"coap://127.0.0.1:{town.gateway_port}",
     ).expect(0)  # fmt: skip
-    call("device", "init", *with_pin, "--enrolment", enrolment, "--fingerprint", town.fingerprint).expect(0)
-    call_process("device", "send", *_meter(town, pin_file), "--data", "21", "--wait-ack", "--timeout", 120).expect(0)
-    watch.wait_for(lambda: readings(town.base / "received.jsonl"), "the reading")
+    answer = ("--enrolment", enrolment, "--fingerprint", town.fingerprint)
+    call_process("device", "init", *with_pin, *answer).expect(0)
+    options = ("--data", "21", "--wait-ack", "--timeout", 120)
+    call_process("device", "send", *_device(town, label, pin_file), *options).expect(0)
+    watch.wait_for(lambda: len(readings(town.base / "received.jsonl")) > before, "the reading")
 
 
-def _meter(town: Town, pin_file: Path) -> tuple[object, ...]:
-    state, office = town.base / "meter", town.name("application", "office")
+def _device(town: Town, label: str, pin_file: Path) -> tuple[object, ...]:
+    state, office = town.base / label, town.name("application", "office")
     return ("--state", state, "--key-file", pin_file, "--to", office)
 
 

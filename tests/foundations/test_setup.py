@@ -145,7 +145,7 @@ def test_the_fuzzer_comes_on_top_of_the_tools_once(checkout: Path, tmp_path: Pat
         finished = _run(checkout, "scripts/setup.sh", "fuzz", PYTHON=str(python), PATH=_path_without_apt(tmp_path))
         assert finished.returncode == 0, finished.stderr
     installed = (tmp_path / "fake" / "pip-calls").read_text().splitlines()
-    assert [call.rsplit(maxsplit=1)[1] for call in installed] == [".[dev,docs]", ".[fuzz]"]
+    assert [call.rsplit(maxsplit=1)[1] for call in installed] == [".[dev,docs]", ".[tpm]", ".[fuzz]"]
 
 
 def test_what_is_installed_is_installed_once(checkout: Path, tmp_path: Path) -> None:
@@ -161,9 +161,9 @@ def test_what_is_installed_is_installed_once(checkout: Path, tmp_path: Path) -> 
 
     assert install("runtime") == 1
     assert install("runtime") == 1
-    assert install("dev") == 2  # the tools come on top
-    assert install("dev") == 2
-    assert install("runtime") == 2  # and include all that the demo needs
+    assert install("dev") == 3  # the tools come on top, and what has to be built
+    assert install("dev") == 3
+    assert install("runtime") == 3  # and include all that the demo needs
 
 
 @pytest.mark.parametrize("changed", ["pyproject.toml", "scripts/setup.sh"])
@@ -225,7 +225,20 @@ def test_root_gets_the_system_packages_that_tests_need(checkout: Path, tmp_path:
 
     assert finished.returncode == 0, finished.stderr
     assert "install" in (tmp_path / "apt-calls").read_text()
-    assert "libcoap3-bin openssl softhsm2 sqlite3" in (tmp_path / "apt-calls").read_text()
+    assert "libcoap3-bin libtss2-dev openssl pkg-config softhsm2 sqlite3" in (tmp_path / "apt-calls").read_text()
+
+
+def test_where_the_bindings_of_tpms_cannot_be_built_it_says_so(checkout: Path, tmp_path: Path) -> None:
+    python = _fake_python(tmp_path / "fake", pip_works=True)
+    python.write_text(
+        python.read_text().replace("exit 0", 'case "$*" in *tpm*) echo "no compiler"; exit 1;; esac; exit 0')
+    )
+
+    finished = _run(checkout, "scripts/setup.sh", "dev", PYTHON=str(python), PATH=_path_without_apt(tmp_path))
+
+    assert finished.returncode == 0, finished.stderr
+    assert "hint: could not build tpm2-pytss" in finished.stderr
+    assert "no compiler" in (checkout / ".venv" / "tpm.log").read_text()
 
 
 def test_anybody_else_is_told_which_ones(checkout: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from sealway.errors import LocalMisuse
 from sealway.keystore.file import FileKeystore
 from sealway.keystore.pkcs11_uri import TokenName
 from sealway.keystore.places import check_place, create_keystore, open_keystore, place_of
+from sealway.keystore.tpm_name import TpmName
 
 MODULE = "?module-path=/lib/p11.so"
 
@@ -45,6 +46,9 @@ def test_a_token_is_named_by_its_uri(uri: str, name: TokenName) -> None:
         ("pkcs11:token=%ff?module-path=/a.so", "not UTF-8"),
         ("pkcs11:token=ä?module-path=/a.so", "not the URI"),
         ("pkcs11:token=" + "a" * 2_000, "not the URI"),
+        ("tpm:/usr/lib/evil.so", "not the name of a TPM"),
+        ("tpm:libevil:x", "not the name of a TPM"),
+        ("tpm:device:/dev/tpm 0", "not the name of a TPM"),
         ("smartcard:", "no such place"),
         ("", "no such place"),
     ],
@@ -53,6 +57,20 @@ def test_other_names_are_refused(uri: str, complaint: str) -> None:
     with pytest.raises(LocalMisuse, match=complaint) as refused:
         check_place(uri)
     assert "1234" not in f"{refused.value.message} {refused.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("tpm:", TpmName("device", "/dev/tpmrm0")),
+        ("tpm:device:/dev/tpm0", TpmName("device", "/dev/tpm0")),
+        ("tpm:swtpm:host=127.0.0.1,port=2321", TpmName("swtpm", "host=127.0.0.1,port=2321")),
+        ("tpm:tabrmd:", TpmName("tabrmd", "")),
+    ],
+)
+def test_a_tpm_is_named_by_the_way_to_it(place: str, name: TpmName) -> None:
+    assert TpmName.parse(place) == name
+    check_place(place)
 
 
 def test_a_file_is_a_place(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from sealway.keystore.places import create_keystore, open_keystore
 from sealway.keystore.ports import Keystore, Kind
 from sealway.keystore.sealing import Cost
 from tests.keystore.softhsm import CONTRACT_TOKEN, PIN, uri
+from tests.keystore.swtpm import contract_place
 
 SCALAR = Secret(b"\x07" * 32)
 CHEAP = Cost(memory_kib=8, passes=1)
@@ -67,13 +68,17 @@ def reopened_pkcs11_keystore(directory: Path) -> Keystore:
     return Reopened()  # type: ignore[return-value]
 
 
+def tpm_keystore(directory: Path) -> Keystore:
+    return create_keystore(contract_place(), directory / "keys", Secret(b"passphrase"))
+
+
 SOFT = [memory_keystore, file_keystore, reopened_keystore]
-CHIPS = [pkcs11_keystore, reopened_pkcs11_keystore]
+CHIPS = [pkcs11_keystore, reopened_pkcs11_keystore, tpm_keystore]
 KEYSTORES = [*SOFT, *CHIPS]
 Make = Callable[[Path], Keystore]
 
 
-pytestmark = pytest.mark.usefixtures("contract_token")
+pytestmark = pytest.mark.usefixtures("contract_token", "contract_tpm")
 
 
 @pytest.fixture(params=KEYSTORES)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``sealway keystore``: the keys of a member, in a file or in a token: which there are, a further one, and a test."""
+"""``sealway keystore``: a member's keys, in a file, a token or a TPM: which there are, a further one, and a test."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from sealway.keystore.ports import Keystore, Kind
     from sealway.keystore.trial import Trial
 
-keystore_group = options.group("the keys of a member, in a file or a token")
+keystore_group = options.group("the keys of a member, in a file, a token or a TPM")
 
 _FILE_NAME = "keystore"
 
 Place: TypeAlias = Annotated[
     str | None,
-    typer.Option("--keystore", metavar="PLACE", help="file, or pkcs11:token=NAME?module-path=FILE.so"),
+    typer.Option(
+        "--keystore", metavar="PLACE", help="file, pkcs11:token=NAME?module-path=FILE.so, or tpm:device:/dev/tpmrm0"
+    ),
 ]
 
 
@@ -92,13 +94,15 @@ def trial_command(
 
 
 def _tried(place: str, key_file: Path | None) -> Sequence[Trial]:
-    from sealway.keystore.places import check_place, create_keystore
+    from sealway.keystore.places import FILE, check_place, create_token_keystore
     from sealway.keystore.trial import try_place
 
     check_place(place)
+    if place == FILE:
+        raise LocalMisuse("a file needs no trial", hint="give the place of a token or a TPM")
     secret = options.secret_of(place, key_file, fresh=True)
     with tempfile.TemporaryDirectory(prefix="sealway-keystore-") as directory:
-        keystore = create_keystore(place, Path(directory) / _FILE_NAME, secret)
+        keystore = create_token_keystore(place, Path(directory) / _FILE_NAME, secret)
         return try_place(keystore, os.urandom, time.perf_counter)
 
 

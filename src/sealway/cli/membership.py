@@ -48,8 +48,8 @@ KeystorePlace: TypeAlias = Annotated[
     typer.Option(
         "--keystore",
         metavar="PLACE",
-        help="with --name: where its keys are made: file, or pkcs11:token=NAME?module-path=FILE.so; a token's PIN is"
-        " asked for as a passphrase is",
+        help="with --name: where its keys are made: file, pkcs11:token=NAME?module-path=FILE.so, or"
+        " tpm:device:/dev/tpmrm0; a token's PIN is taken as a passphrase is",
     ),
 ]
 

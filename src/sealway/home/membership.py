@@ -33,8 +33,8 @@ class Membership:
             name: as it shall be certified: sealway://DOMAIN/ROLE/LABEL.
             suite: what an endpoint's keys are made for: 1 (P-256, tags of 8 bytes), 2 (the same with 16), or 3 (X25519,
                 Ed25519, ChaCha20/Poly1305). None: 1, or what keys that are here already were made for.
-            keystore: where the keys are made: "file", or the URI of a PKCS#11 token (RFC 7512) with its module-path.
-                None: a file, or where they are already.
+            keystore: where the keys are made: "file", the URI of a PKCS#11 token (RFC 7512) with its module-path, or
+                "tpm:" with the way to a TPM. None: a file, or where they are already.
             passphrase: protects the keys, or is the token's PIN; else ``key_file``, a file of mode 0600, else
                 SEALWAY_PASSPHRASE.
 

@@ -6,10 +6,11 @@ All keys are P-256's, which is what such chips have. What is kept outside of one
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from sealway.crypto.ports import Random
+from sealway.crypto.ports import Counter, Random
 from sealway.crypto.suites import Suite
 from sealway.keystore.ports import Kind
 
@@ -45,6 +46,17 @@ class ChipKey:
 
 class Chip(Protocol):
     """A token or a TPM that is open. Each call may raise TokenFailed, and StateLost if the key is not there."""
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """What the chip needs to know to be opened again, beside its name; not secret."""
+
+    @property
+    def counter(self) -> Counter | None:
+        """What counts the changes of the keystore, if the chip can."""
+
+    def retire(self) -> None:
+        """Remove what the chip keeps of the whole keystore, beside its keys."""
 
     def identity(self, random: Random) -> bytes:
         """Return what the next key can be found by, should its making be cut off; empty if nothing stays then."""

@@ -33,12 +33,14 @@ class Index:
         settings: what the kind of chip needs to know beside that, as text.
         keys: by label.
         doomed: references of keys that are to be destroyed with the next change.
+        count: how often it was changed, as the chip counts it; 0 if it does not.
     """
 
     place: str
     settings: Mapping[str, str] = field(default_factory=dict)
     keys: Mapping[str, ChipKey] = field(default_factory=dict)
     doomed: tuple[bytes, ...] = ()
+    count: int = 0
 
 
 def encode_index(index: Index) -> bytes:
@@ -50,6 +52,7 @@ def encode_index(index: Index) -> bytes:
         "settings": dict(index.settings),
         "keys": [_entry(key) for _, key in sorted(index.keys.items())],
         "doomed": [b64encode(reference).decode() for reference in index.doomed],
+        "count": index.count,
     }
     return json.dumps(fields, indent=1).encode() + b"\n"
 
@@ -67,6 +70,7 @@ def decode_index(content: bytes) -> Index:
         index = Index(
             fields["place"], fields["settings"], {key.purpose.label: key for key in keys},
             tuple(b64decode(text, validate=True) for text in fields["doomed"]),
+            int(fields["count"]),
         )  # fmt: skip
         same = encode_index(index) == content  # which is so for this format and version only
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SealwayError):

@@ -7,6 +7,7 @@ destroyed. CKA_LABEL says what a key is for: only who is logged in can change th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from sealway.crypto.ports import Random
@@ -34,6 +35,18 @@ class Pkcs11Chip:
 
     def __init__(self, name: TokenName, pin: Secret) -> None:
         self._session = TokenSession.open(name, pin)
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """Nothing: the URI says it all."""
+        return {}
+
+    @property
+    def counter(self) -> None:
+        """None: PKCS #11 tokens seldom have one (§2.3, CKO_HW_FEATURE)."""
+
+    def retire(self) -> None:
+        """Do nothing: the token keeps keys only."""
 
     def identity(self, random: Random) -> bytes:
         """Return a new CKA_ID."""

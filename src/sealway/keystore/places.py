@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a keystore can be, by name: ``file``, ``pkcs11:…`` (RFC 7512), and how it is made and opened there.
+"""Where a keystore can be, by name: ``file``, ``pkcs11:…`` (RFC 7512), ``tpm:…``, and how it is made and opened there.
 
 A keystore is opened by its file alone: that holds either the keys, under a passphrase, or says in which token they are.
 """
@@ -7,13 +7,12 @@ A keystore is opened by its file alone: that holds either the keys, under a pass
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from sealway.crypto.ports import Random
 from sealway.crypto.secret import Secret
-from sealway.errors import LocalMisuse
+from sealway.errors import LocalMisuse, SealwayError
 from sealway.keystore.chip import Chip
 from sealway.keystore.file import FileKeystore
 from sealway.keystore.index import Index, decode_index, is_index
@@ -23,6 +22,8 @@ from sealway.keystore.pkcs11_uri import TokenName
 from sealway.keystore.ports import Keystore
 from sealway.keystore.private_file import read_private
 from sealway.keystore.token import TokenKeystore
+from sealway.keystore.tpm_name import SCHEME as TPM
+from sealway.keystore.tpm_name import TpmName
 
 FILE: Final = "file"
 
@@ -31,8 +32,11 @@ def check_place(place: str) -> None:
     """Return if a keystore can be there. Raises LocalMisuse."""
     if place.startswith(PKCS11):
         TokenName.parse(place)
+    elif place.startswith(TPM):
+        TpmName.parse(place)
     elif place != FILE:
-        raise LocalMisuse("there is no such place for keys", hint="use file, or pkcs11:token=NAME?module-path=/PATH.so")
+        hint = "use file, pkcs11:token=NAME?module-path=/PATH.so, or tpm:device:/dev/tpmrm0"
+        raise LocalMisuse("there is no such place for keys", hint=hint)
 
 
 def place_of(path: Path) -> str:
@@ -56,10 +60,19 @@ def create_keystore(place: str, path: Path, secret: Secret, random: Random = os.
     check_place(place)
     if place == FILE:
         return FileKeystore.create(path, secret, random)
-    index = Index(place)
-    keystore = TokenKeystore(_chip(place, index.settings, secret), index, KeptFile(path), random)
-    keystore.keep()
-    return keystore
+    return create_token_keystore(place, path, secret, random)
+
+
+def create_token_keystore(place: str, path: Path, secret: Secret, random: Random = os.urandom) -> TokenKeystore:
+    """Make a keystore without keys in a token or TPM. Raises as ``create_keystore``."""
+    if os.path.lexists(path):
+        raise LocalMisuse(f"{path} exists already", hint="choose another path, or open it")
+    chip = _begun(place, secret, random)
+    try:
+        return TokenKeystore.begin(place, chip, KeptFile(path), random)
+    except SealwayError:
+        chip.retire()
+        raise
 
 
 def open_keystore(path: Path, secret: Secret, random: Random = os.urandom) -> Keystore:
@@ -75,10 +88,22 @@ def open_keystore(path: Path, secret: Secret, random: Random = os.urandom) -> Ke
     file, content = KeptFile.read(path)
     index = decode_index(content)
     check_place(index.place)
-    return TokenKeystore(_chip(index.place, index.settings, secret), index, file, random)
+    return TokenKeystore.resume(index, _opened(index, secret), file, random)
 
 
-def _chip(place: str, settings: Mapping[str, str], secret: Secret) -> Chip:
+def _begun(place: str, secret: Secret, random: Random) -> Chip:
     from sealway.keystore.pkcs11 import Pkcs11Chip
+    from sealway.keystore.tpm import TpmChip
 
+    if place.startswith(TPM):
+        return TpmChip.create(TpmName.parse(place), secret, random)
     return Pkcs11Chip(TokenName.parse(place), secret)
+
+
+def _opened(index: Index, secret: Secret) -> Chip:
+    from sealway.keystore.pkcs11 import Pkcs11Chip
+    from sealway.keystore.tpm import TpmChip
+
+    if index.place.startswith(TPM):
+        return TpmChip.open(TpmName.parse(index.place), secret, index.settings)
+    return Pkcs11Chip(TokenName.parse(index.place), secret)

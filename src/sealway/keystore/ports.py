@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every keystore offers, be it memory, a file, or later a token or a TPM."""
+"""What every keystore offers, be it memory, a file, a token or a TPM."""
 
 from __future__ import annotations
 

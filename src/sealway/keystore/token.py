@@ -87,9 +87,33 @@ class TokenKeystore:
     random: Random
     _proven: set[str] = field(default_factory=set)
 
-    def keep(self) -> None:
-        """Write the index as it is. Raises LocalMisuse if there is such a file, or it was changed."""
-        self._write(self.index)
+    @classmethod
+    def begin(cls, place: str, chip: Chip, file: KeptFile, random: Random) -> TokenKeystore:
+        """Make a keystore without keys. Raises LocalMisuse if there is such a file."""
+        count = chip.counter.value() if chip.counter is not None else 0
+        keystore = cls(chip, Index(place, chip.settings, count=count), file, random)
+        keystore._write(keystore.index)
+        return keystore
+
+    @classmethod
+    def resume(cls, index: Index, chip: Chip, file: KeptFile, random: Random) -> TokenKeystore:
+        """Open a keystore. Raises StateLost if the chip counted changes that the file does not know of."""
+        if chip.counter is not None:
+            ahead = index.count - chip.counter.value()
+            if ahead not in (0, 1):
+                raise StateLost(
+                    f"the list of keys in {index.place} is an older one, or a copy",
+                    hint="use the newest one; else enroll in a directory of its own",
+                )
+            if ahead:
+                chip.counter.advance()
+        return cls(chip, index, file, random)
+
+    def retire(self) -> None:
+        """Destroy all keys, and what else the chip keeps of this keystore. It cannot be used any more."""
+        for label in self.labels():
+            self.remove(label)
+        self.chip.retire()
 
     def labels(self) -> dict[str, Kind]:
         """Return every label, with its key's kind."""
@@ -165,8 +189,13 @@ class TokenKeystore:
             self._write(replace(self.index, doomed=begun))
 
     def _write(self, index: Index) -> None:
-        self.file.replace(encode_index(index))
-        self.index = index
+        """Keep an index. The file is written first: a crash leaves it one ahead of the counter, which is made good."""
+        counter = self.chip.counter
+        fresh = index if counter is None else replace(index, count=self.index.count + 1)
+        self.file.replace(encode_index(fresh))
+        self.index = fresh
+        if counter is not None:
+            counter.advance()
 
     def _key(self, label: str, *kinds: Kind) -> ChipKey:
         key = self.index.keys.get(label)

@@ -11,6 +11,7 @@ from sealway.crypto.ports import Random
 from sealway.crypto.suites import SUITE_1, Suite
 from sealway.errors import NotAuthentic, TokenFailed
 from sealway.keystore.ports import Keystore, Kind
+from sealway.keystore.token import TokenKeystore
 
 _TIMES: Final = 5
 
@@ -53,16 +54,15 @@ def try_key(keystore: Keystore, label: str, random: Random, clock: Callable[[], 
     return Trial(label, kind, suite, trials[0][0], min(seconds for _, seconds in trials))
 
 
-def try_place(keystore: Keystore, random: Random, clock: Callable[[], float]) -> list[Trial]:
-    """Make a key of each kind in a keystore without keys, try them, and remove them. Raises as ``try_keys``."""
+def try_place(keystore: TokenKeystore, random: Random, clock: Callable[[], float]) -> list[Trial]:
+    """Make a key of each kind in a keystore without keys, try them, and retire it. Raises as ``try_keys``."""
     kinds: dict[str, Kind] = {"trial-sign": "sign", "trial-agree": "agree"}
     try:
         for label, kind in kinds.items():
             keystore.generate(label, kind, SUITE_1)
         return try_keys(keystore, random, clock)
     finally:
-        for label in keystore.labels():
-            keystore.remove(label)
+        keystore.retire()
 
 
 def _signs(keystore: Keystore, label: str, random: Random, clock: Callable[[], float]) -> tuple[bytes, float]:
