@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from sealway.sdk.device import Device
     from sealway.sdk.inbox import Received
     from sealway.sdk.owner.owner import Issued, Owner
+    from sealway.sdk.place import Moved
     from sealway.sdk.reading import Messages
     from sealway.sdk.sealedfiles import OpenedFile, SealedFile
     from sealway.wire.address import Name
@@ -76,6 +77,7 @@ _WHERE: Final = {
     "sdk.device": ("Device",),
     "sdk.inbox": ("Received",),
     "sdk.owner.owner": ("Issued", "Owner"),
+    "sdk.place": ("Moved",),
     "sdk.reading": ("Messages",),
     "sdk.sealedfiles": ("OpenedFile", "SealedFile"),
     "wire.address": ("Name",),
@@ -107,6 +109,7 @@ __all__ = [
     "Messages",
     "Missing",
     "Mistyped",
+    "Moved",
     "Name",
     "NoCommonSuite",
     "NotAuthentic",

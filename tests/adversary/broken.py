@@ -190,7 +190,7 @@ def forgets_at_the_hop(patch: Patch) -> None:
 
 def reports_nothing(patch: Patch) -> None:
     """What is missing, silent or unacknowledged is not told."""
-    patch.setattr(Endpoint, "_happened", lambda *_: None)
+    patch.setattr(Endpoint, "happened", lambda *_: None)
 
 
 # who is who ------------------------------------------------------------------------------------------------------

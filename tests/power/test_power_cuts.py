@@ -5,7 +5,7 @@ The device and the application run under strace. From what they wrote, and when 
 makes the directories that their disks may hold after a power cut: after each call, with what was not forced there in
 part, torn, or out of order. Each is opened by SQLite; from each state that comes out, both ends go on to the end of
 their story, where the promises are checked (tests/system/promises.py). SEALWAY_POWER_CUTS sets how many images and how
-many states are tried, spread evenly ("1500,60" is the default); "all" tries all, which takes half an hour.
+many states are tried, spread evenly ("1500,60" is the default); "all" tries all, which takes a quarter of an hour.
 """
 
 from __future__ import annotations

@@ -257,7 +257,7 @@ async def test_closing_twice_waits_for_the_first(town: SmallTown) -> None:
 async def test_events_are_typed_and_the_newest_are_kept(town: SmallTown) -> None:
     async with town.ops() as building:
         for number in range(1_030):
-            building.endpoint._happened(Missing(METER, b"session", ((number, number),)))
+            building.endpoint.happened(Missing(METER, b"session", ((number, number),)))
         async for event in building.events():
             assert isinstance(event, Missing)
             assert event.numbers == ((6, 6),)

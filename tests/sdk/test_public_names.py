@@ -36,6 +36,7 @@ NAMES = [
     "LocalMisuse",
     "Malformed",
     "Mistyped",
+    "Moved",
     "Message",
     "Messages",
     "Missing",

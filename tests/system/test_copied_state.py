@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import shutil
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sealway.errors import LocalMisuse
-from sealway.sdk import Device
+from sealway.protocol.events import Event
+from sealway.sdk import Device, place
+from sealway.sdk.place import Moved
 from tests.system.world import World, counters, kill, ready, until
 
 LONG = timedelta(hours=6)
@@ -163,6 +166,30 @@ async def test_a_bundle_that_this_state_never_made(fast: World) -> None:
         await send(fast, meter, b"1")
         await until(lambda: sorted(fast.got) == [b"0", b"1"])
         await acknowledged(meter)
+
+
+async def test_a_state_that_was_copied_or_put_on_another_computer_says_so(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def told(directory: str) -> list[Event]:
+        events: list[Event] = []
+        device = world.device(directory=directory)
+        device.endpoint.on_event = events.append
+        async with device:
+            await ready(device)
+        return events
+
+    assert await told("meter") == [] == await told("meter")
+    (world.path / "meter").rename(world.path / "elsewhere")  # the same file: no copy
+    assert await told("elsewhere") == []
+    shutil.copytree(world.path / "elsewhere", world.path / "meter")
+    assert await told("meter") == [Moved(str(world.meter), b"")]
+    assert await told("meter") == []
+    (tmp_path / "machine-id").write_bytes(b"another computer")
+    monkeypatch.setattr(place, "MACHINE_ID", tmp_path / "machine-id")
+    assert await told("meter") == [Moved(str(world.meter), b"")]
+    monkeypatch.setattr(place, "MACHINE_ID", tmp_path / "none")
+    assert await told("meter") == [Moved(str(world.meter), b"")] and await told("meter") == []
 
 
 async def test_one_process_a_directory(world: World) -> None:

@@ -112,7 +112,7 @@ class Endpoint:
         self.inbox = Inbox(self.store)
         self.engine = Engine(
             self.sessions, self.outbox, self.journal, clock, random, policy, self.evidence, self.inbox.offer_all,
-            self._happened, silence,
+            self.happened, silence,
         )  # fmt: skip
         self.prekeys = PrekeyStore(member, self.journal, kids, policy)
         self.links = Links(
@@ -389,9 +389,10 @@ class Endpoint:
 
     def _unread(self, messages: int, size: int) -> None:
         log.warning("%d messages are unread here: nothing is collected until they are", messages)
-        self._happened(Unread(str(self.member.name), b"", messages, size))
+        self.happened(Unread(str(self.member.name), b"", messages, size))
 
-    def _happened(self, event: Event) -> None:
+    def happened(self, event: Event) -> None:
+        """Count and report an event."""
         self.journal.count(f"event_{type(event).__name__}")
         if self.on_event is not None:
             self.on_event(event)

@@ -34,7 +34,9 @@ from sealway.sdk.grants import GrantBook
 from sealway.sdk.inbox import Inbox, Received
 from sealway.sdk.member import Member
 from sealway.sdk.patience import in_time
+from sealway.sdk.place import Moved, has_moved, place_of
 from sealway.sdk.reading import Readers
+from sealway.sdk.schema import DATABASE
 from sealway.sdk.sealedfiles import OpenedFile, SealedFile, introduce, open_file, seal_file
 from sealway.sdk.sessions import IN_MEMORY
 from sealway.sdk.streams import Stream
@@ -70,6 +72,7 @@ class Role(Membership):
         max_silence: timedelta | None = None, peers: Sequence[Name] = (), sessions_in_memory: int = IN_MEMORY,
     ) -> None:  # fmt: skip
         self.peers = tuple(peers)
+        self._database = directory / DATABASE
         self.endpoint = Endpoint(
             directory, member, carrier, consents=consents, clock=clock, random=random, policy=policy,
             max_silence=max_silence, sessions_in_memory=sessions_in_memory,
@@ -119,6 +122,7 @@ class Role(Membership):
     async def __aenter__(self) -> Self:
         try:
             self.endpoint.store.read_now(self._load)
+            self._tell_if_moved()
             self._learn_grants()
             await self.endpoint.start()
         except BaseException:
@@ -159,6 +163,12 @@ class Role(Membership):
     def _load(self, connection: sqlite3.Connection) -> None:
         self._grants.load(connection)
         self._asker.load(connection, self.endpoint.clock.now_ms())
+
+    def _tell_if_moved(self) -> None:
+        place = place_of(self._database)
+        if self.endpoint.store.read_now(lambda connection: has_moved(connection, self.endpoint.journal, place)):
+            log.info("this state was moved, copied or restored; if it is a backup: sealway state repair --restored")
+            self.endpoint.happened(Moved(str(self.endpoint.member.name), b""))
 
     async def _watched(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
