@@ -8,6 +8,8 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+import zxingcpp
+from PIL import Image
 
 from sealway.cli.demo.ports import HOST
 from sealway.factory.setupcode import check_digit
@@ -126,3 +128,25 @@ def test_a_last_word_that_was_lost_is_asked_for_again(town: Town, tmp_path: Path
     assert (made.state / "enrolled").read_bytes() == enrolled
     assert Joined.decode(joined.read_bytes()).confirmed
     assert ownership(made.state) == "RFNOP"
+
+
+def test_from_the_factory_to_the_first_owner(town: Town, tmp_path: Path) -> None:
+    """What a manufacturer, a shop and a buyer do: make, list, scan the label, commission. No file is made by hand."""
+    factory, out = tmp_path / "factory", tmp_path / "out"
+    call("factory", "init", "--state", factory, "--manufacturer", "Acme Meters").expect(0)
+    call("factory", "make", "--state", factory, "--model", "WM-20", "--count", 1, "--out", out).expect(0)
+    call("factory", "label", out / "labels" / "SW-000001.json", "--out", tmp_path / "label.png").expect(0)
+    call("owner", "trust-manufacturer", "--state", town.owner, "--root", factory / "root.der").expect(0)
+    call("owner", "add-manifest", out / "manifest-000001.cose", "--state", town.owner).expect(0)
+
+    (scanned,) = zxingcpp.read_barcodes(Image.open(tmp_path / "label.png"))
+    (tmp_path / "qr").write_text(scanned.text)
+    device = out / "SW-000001"
+    options = ("--state", device, "--key-file", device / "passphrase", "--stream", tmp_path / "serial")
+    role = town.role("from-the-factory", "device", "pair", *options)
+    waiting = role.wait_event("waiting")[0]["address"]
+    taking = ("commission", "--qr", tmp_path / "qr", "--state", town.owner, "--address", waiting, "--hub", town.hub_url)
+    taken = call(*taking).expect(0)
+    assert "commissioned sealway://building.example/device/sw-000001, serial number SW-000001" in taken.out
+    assert role.process.wait(60) == 0, role.err.read_text()
+    assert ownership(device) == "RFNOP"

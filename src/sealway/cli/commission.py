@@ -36,7 +36,11 @@ def commission_command(
         str | None, typer.Option(metavar="LABEL", help="what it is called; else its serial number in lower case")
     ] = None,
     manufacturer: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="root certificate (DER) of a manufacturer to trust")
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="root certificate (DER) of a manufacturer to trust this once",
+        ),
     ] = None,
     manifest: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="the manufacturer's list, which the device must be on")

@@ -18,6 +18,7 @@ from sealway.joining.messages import MAX_JOINING_BYTES, MAX_NETWORK_BYTES
 from sealway.sdk.owner.authority import Enrolling, OpenOwner, OwnerHome
 from sealway.sdk.owner.commissioning import Ask, Commissioning, Taking
 from sealway.sdk.owner.joinings import Joined, Joinings
+from sealway.sdk.owner.manufacturers import Manufacturers
 from sealway.transports import coap_api
 from sealway.transports.coap_lanes import Lanes, Request, check_uri
 from sealway.transports.frames import FramedClient
@@ -48,8 +49,8 @@ class Plan:
         suite: what its keys are made for.
         timeout_s: how long one answer may take.
         networks: credentials by kind.
-        roots: certificates (DER) of the manufacturers that are trusted.
-        manifests: lists that it must be on one of; none: it need not be.
+        roots: certificates (DER) of manufacturers that are trusted for this once, beside the owner's.
+        manifests: lists that it must be on one of, beside the owner's.
     """
 
     code: Code
@@ -67,7 +68,7 @@ async def commission(
     home: OwnerHome, passphrase: Secret, plan: Plan, told: Callable[[str], None] = lambda step: None
 ) -> Joined:
     """Take the device in. Raises as ``Commissioning.take``, and LocalMisuse for what is wrong with the plan."""
-    prove = trusting(plan.roots, plan.manifests)
+    prove = trusting(plan.roots, plan.manifests, home)
     taking = Taking(
         password=plan.code.password, enrolling=plan.enrolling, name=plan.name, serial=plan.code.serial,
         suite=plan.suite, networks=plan.networks,
@@ -78,17 +79,29 @@ async def commission(
             return await commissioning.take(ask, taking)
 
 
-def trusting(roots: Sequence[bytes], manifests: Sequence[bytes]) -> Callable[[Sequence[bytes]], Birth]:
-    """Return what proves birth certificates of these manufacturers. Raises LocalMisuse if there is none."""
-    if not roots:
-        raise LocalMisuse("no manufacturer is trusted", hint="--manufacturer FILE with its root certificate")
-    trusted = [trust_manufacturer(root) for root in roots]
-    now = int(time.time())
-    lists = [verify_manifest(manifest, trusted, now) for manifest in manifests]
+def trusting(
+    roots: Sequence[bytes], manifests: Sequence[bytes], home: OwnerHome | None = None
+) -> Callable[[Sequence[bytes]], Birth]:
+    """Return what proves birth certificates of manufacturers that the owner trusts, or that are named for this once.
+
+    A device whose manufacturer gave lists, to the owner or for this once, must be on one of them.
+
+    Raises:
+        LocalMisuse: there is no such manufacturer.
+        StateLost: what the owner's directory holds of one is damaged.
+    """
+    now, held = int(time.time()), None if home is None else Manufacturers(home.path)
+    trusted = [*(held.trusted() if held else ()), *map(trust_manufacturer, roots)]
+    if not trusted:
+        raise LocalMisuse("no manufacturer is trusted", hint="sealway owner trust-manufacturer, or --manufacturer FILE")
+    lists = [
+        *(held.manifests(now) if held else ()),
+        *(verify_manifest(manifest, trusted, now) for manifest in manifests),
+    ]
 
     def prove(chain: Sequence[bytes]) -> Birth:
         birth = verify_idevid(chain, trusted, int(time.time()))
-        if lists:
+        if manifests or any(one.manufacturer.fingerprint == birth.manufacturer.fingerprint for one in lists):
             demand_listed(birth, lists)
         return birth
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a device has on its disk when it leaves the factory, beside its keystore; and how it reads that again.
 
-Invariant: the setup code is not among it. The verifier is in a file of its own, so that it can be removed alone once
-the device has an owner: then nothing is left that a code from a photographed label would fit.
+Invariant: the setup code is not among it. A device pairs with a copy of the verifier, which it deletes once it has an
+owner; the file stays, and is read again when a person resets the device.
 
 DIR/keystore     private keys, encrypted; IDEVID_KEY is the one that it was born with
 DIR/birth        serial number, model, birth chain; never changes
