@@ -12,8 +12,10 @@ import pytest
 from sealway.errors import Interrupted, LocalMisuse, NotAuthorized, Stale, TransportFailed
 from sealway.identity.grants import issue_grant
 from sealway.sdk import Device
+from sealway.sdk.grants import MOST_PER_HOLDER
 from sealway.wire.header import Claims
 from sealway.wire.message import CODE_POST, Message
+from tests.sdk.test_endpoint_state import count
 from tests.system.world import World, counters, kill, ready, until
 
 LONG = timedelta(hours=2)
@@ -233,6 +235,26 @@ async def test_a_grant_that_was_forged_is_refused(world: World) -> None:
             await ops.request(world.meter, "valve", b"x")
         assert not isinstance(refused.value, TransportFailed)
     assert not world.executed
+
+
+async def test_what_is_remembered_of_grants_is_bounded_and_nobody_shows_anothers(world: World) -> None:
+    async with world.device() as meter, world.application(grants=[]) as ops, world.application("other") as other:
+        await ready(meter, ops, other)
+        others = world.domain.grant(other.endpoint.member, "valve:write")
+        ops._grants.for_device = lambda *_: [others]  # type: ignore[method-assign]
+        with pytest.raises(NotAuthorized, match="somebody else"):
+            await ops.request(world.meter, "valve", b"x")
+        assert count(meter, "grants") == 0
+        for _ in range(MOST_PER_HOLDER + 3):
+            shown = world.domain.grant(ops.endpoint.member, "lamp:write")
+            ops._grants.for_device = lambda *_, shown=shown: [shown]  # type: ignore[method-assign]
+            for held in ops.endpoint.sessions.all():
+                held.shown = False
+            with pytest.raises(NotAuthorized):
+                await ops.request(world.meter, "valve", b"x")
+        assert count(meter, "grants") == MOST_PER_HOLDER
+        assert (await other.request(world.meter, "valve", b"y")).payload == b"did y"
+    assert not world.executed[b"x"]
 
 
 async def test_of_several_grants_the_one_that_is_needed_is_shown(world: World) -> None:

@@ -153,7 +153,7 @@ class Executor:
             raise Stale("the session of the command is closed")
         holder = await self._holder(held)
         if message.grant is not None:
-            self._grants.learn(message.grant)
+            self._grants.learn(message.grant, holder)
         self._grants.permit(holder, self._endpoint.member.name, handler.scope)
         if received.expires is not None and self._endpoint.clock.now_ms() >= received.expires * 1_000:
             raise Stale("the command has expired")

@@ -38,9 +38,12 @@ class GrantBook:
         for _, holder, digest, encoded in sorted(found):
             self._encoded.setdefault(holder, {})[digest] = encoded
 
-    def learn(self, encoded: bytes) -> Grant:
-        """Verify a grant and remember it. Raises NotAuthentic, NotTrusted, NotAuthorized, Malformed."""
+    def learn(self, encoded: bytes, shown_by: Credential | None = None) -> Grant:
+        """Verify a grant and remember it; one that is shown by a peer has to be its own, and so what it can make this
+        end remember is bounded. Raises NotAuthentic, NotTrusted, NotAuthorized, Malformed."""
         grant = verify_grant(encoded, self._root, self._now_s())
+        if shown_by is not None and grant.claims.holder != shown_by.name:
+            raise NotAuthorized(f"{shown_by.name} shows a grant of somebody else")
         holder, digest = str(grant.claims.holder), hashlib.sha256(encoded).digest()
         known = self._encoded.setdefault(holder, {})
         if digest not in known:
