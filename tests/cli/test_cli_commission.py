@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -22,13 +23,20 @@ pytestmark = pytest.mark.processes
 _NUMBERS = count()
 
 
-def commission(town: Town, root: Path, waiting: str, *code: object) -> Outcome:
+def commission(town: Town, waiting: str, *code: object) -> Outcome:
     """Run the owner's command as a person would."""
     gateway = ("--gateway-name", town.name("gateway", "gateway"), "--gateway", f"coap://{HOST}:{town.gateway_port}")
     return call(
-        "commission", *code, "--state", town.owner, "--address", waiting, "--hub", town.hub_url, "--manufacturer", root,
+        "commission", *code, "--state", town.owner, "--address", waiting, "--hub", town.hub_url,
         *gateway, "--peer", town.name("application", "office"),
     )  # fmt: skip
+
+
+def trusted_device(town: Town, base: Path, serial: str) -> MadeDevice:
+    """A device of a manufacturer that the owner trusts."""
+    root, made = make_device(base, serial)
+    call("owner", "trust-manufacturer", "--state", town.owner, "--root", root).expect(0)
+    return made
 
 
 def wrong(made: MadeDevice) -> str:
@@ -50,17 +58,17 @@ def ownership(state: Path) -> str:
 
 
 def test_a_made_device_is_commissioned_and_its_sealed_readings_arrive(carried: Town, tmp_path: Path) -> None:
-    root, made = make_device(tmp_path, "TH-000001")
+    made = trusted_device(carried, tmp_path, "TH-000001")
     office = carried.application("office")
     role, waiting = waiting_at(carried, made, "--listen", f"{HOST}:0")
     assert ownership(made.state) == "RFOTM"
 
-    refused = commission(carried, root, waiting, wrong(made)).expect(3)
+    refused = commission(carried, waiting, wrong(made)).expect(3)
     assert "19 attempts are left" in refused.err
     assert ownership(made.state) == "RFOTM"
 
     (tmp_path / "qr").write_text(made.qr.reveal())
-    taken = commission(carried, root, waiting, "--qr", tmp_path / "qr").expect(0)
+    taken = commission(carried, waiting, "--qr", tmp_path / "qr").expect(0)
     assert "commissioned sealway://building.example/device/th-000001" in taken.out
     assert role.process.wait(60) == 0, role.err.read_text()
     assert [event["state"] for event in role.events("state")][-1] == "RFNOP"
@@ -81,11 +89,11 @@ def test_a_made_device_is_commissioned_and_its_sealed_readings_arrive(carried: T
 
 
 def test_an_owned_device_does_not_wait_and_a_reset_makes_it_new(town: Town, tmp_path: Path) -> None:
-    root, made = make_device(tmp_path, "TH-000002")
+    made = trusted_device(town, tmp_path, "TH-000002")
     socket = tmp_path / "serial"
     role, waiting = waiting_at(town, made, "--stream", socket)
     code = made.code.reveal()
-    commission(town, root, waiting, code).expect(0)
+    commission(town, waiting, code).expect(0)
     assert role.process.wait(60) == 0
     assert (made.state / "pairing" / "networks").read_bytes() == b"\xa0"
 
@@ -98,36 +106,84 @@ def test_an_owned_device_does_not_wait_and_a_reset_makes_it_new(town: Town, tmp_
     assert ownership(made.state) == "RFOTM"
     assert not (made.state / "enrolled").exists()
     role, waiting = waiting_at(town, made, "--stream", socket)
-    commission(town, root, waiting, code).expect(0)
+    commission(town, waiting, code).expect(0)
     assert role.process.wait(60) == 0
     issued = list(call("owner", "list", "--state", town.owner, "--json").json()["issued"])
     assert len([entry for entry in issued if entry.get("name", "").endswith("th-000002")]) == 2
 
 
 def test_a_device_of_another_manufacturer_is_refused(town: Town, tmp_path: Path) -> None:
-    _, made = make_device(tmp_path, "TH-000003")
+    trusted_device(town, tmp_path, "TH-000003")
     (tmp_path / "other").mkdir()
-    other, _ = make_device(tmp_path / "other", "TH-000003", manufacturer="Someone Else")
+    _, made = make_device(tmp_path / "other", "TH-000003", manufacturer="Someone Else")
     _, waiting = waiting_at(town, made, "--stream", tmp_path / "serial")
-    refused = commission(town, other, waiting, made.code.reveal()).expect(3)
+    refused = commission(town, waiting, made.code.reveal()).expect(3)
     assert "does not trust" in refused.err
 
 
 def test_a_last_word_that_was_lost_is_asked_for_again(town: Town, tmp_path: Path) -> None:
     """The device dies after it took the owner, before it could say so: the owner asks again, and nothing is new."""
-    root, made = make_device(tmp_path, "TH-000004")
+    made = trusted_device(town, tmp_path, "TH-000004")
     role, waiting = waiting_at(town, made, "--listen", f"{HOST}:0")
-    commission(town, root, waiting, made.code.reveal()).expect(0)
+    commission(town, waiting, made.code.reveal()).expect(0)
     enrolled = (made.state / "enrolled").read_bytes()
     role.kill()
     joined = town.owner / "joining" / "TH-000004.joined"
     known = Joined.decode(joined.read_bytes())
     Joinings(town.owner / "joining").keep(replace(known, confirmed=False))  # as if its last word had been lost
     _, waiting = waiting_at(town, made, "--listen", f"{HOST}:0")
-    commission(town, root, waiting, made.code.reveal()).expect(0)
+    commission(town, waiting, made.code.reveal()).expect(0)
     assert (made.state / "enrolled").read_bytes() == enrolled
     assert Joined.decode(joined.read_bytes()).confirmed
     assert ownership(made.state) == "RFNOP"
+
+
+def test_a_batch_goes_on_from_its_report(town: Town, tmp_path: Path) -> None:
+    made = [trusted_device(town, tmp_path, f"TH-00001{number}") for number in range(3)]
+    sockets = [tmp_path / f"serial-{number}" for number in range(3)]
+    for device, socket in zip(made[:2], sockets, strict=False):
+        waiting_at(town, device, "--stream", socket)
+    rows = ["code,qr,address,label", f"{made[0].code.reveal()},,unix:{sockets[0]},cellar"]
+    rows += [f",{device.qr.reveal()},unix:{socket}," for device, socket in zip(made[1:], sockets[1:], strict=True)]
+    batch, report = tmp_path / "batch.csv", tmp_path / "report.jsonl"
+    batch.write_text("\n".join(rows))
+
+    options = ("--batch", batch, "--report", report, "--state", town.owner, "--hub", town.hub_url)
+    first = call("commission", *options).expect(3)
+    assert "1 could not be taken in" in first.err and "commissioned 2 of 3" in first.out
+    waiting_at(town, made[2], "--stream", sockets[2])
+    second = call("commission", *options).expect(0)
+    assert second.err == f"3 of 3, row 4: {town.name('device', 'th-000012')}\n"
+    lines = [json.loads(line) for line in report.read_text().splitlines()]
+    assert [(line["row"], line["outcome"]) for line in lines] == [
+        (2, "commissioned"), (3, "commissioned"), (4, "failed"), (4, "commissioned"),
+    ]  # fmt: skip
+    assert lines[0]["name"] == town.name("device", "cellar")
+    assert not any(device.code.password.reveal().decode() in report.read_text() for device in made)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a,b\n1,2\n", "the columns are"),
+        ("code\n471-9382-5560\n", "row 2"),
+        ("code,qr\n,\n", "either a code or a qr"),
+        ("qr\nhttps://example\n", "row 2"),
+    ],
+)
+def test_a_batch_is_read_as_a_whole_before_anything_begins(town: Town, tmp_path: Path, content: str, said: str) -> None:
+    batch = tmp_path / "batch.csv"
+    batch.write_text(content)
+    options = ("--report", tmp_path / "r", "--state", town.owner, "--hub", town.hub_url)
+    assert said in call("commission", "--batch", batch, *options).expect(2).err
+
+
+def test_what_is_said_twice_or_not_at_all_is_refused(town: Town, tmp_path: Path) -> None:
+    options = ("--state", town.owner, "--hub", town.hub_url)
+    call("commission", *options).expect(2)
+    call("commission", "--batch", tmp_path / "b", *options).expect(2)
+    refused = call("commission", "471-9382-5560", *options)
+    assert "code" in refused.err and refused.code in (2, 3)
 
 
 def test_from_the_factory_to_the_first_owner(town: Town, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from sealway.sdk.clock import SystemClock
 from sealway.sdk.owner.authority import Enrolling, OpenOwner, OwnerHome
 from sealway.sdk.owner.commissioning import Ask, Commissioning, Taking
 from sealway.sdk.owner.joinings import Joined, Joinings
+from sealway.sdk.owner.manufacturers import Manufacturers
 from sealway.wire.address import Name
 from tests.cli.factory_made import make_device
 from tests.cli.town import PASSPHRASE
@@ -41,6 +42,7 @@ class Scene:
         (base / "made").mkdir()
         self.root, self.made = make_device(base / "made", "TH-000001")
         OwnerHome(base / "owner.first").create(DOMAIN, SECRET, days=30)
+        Manufacturers(base / "owner.first").trust(self.root.read_bytes())
         self.owner, self.device = base / "owner", base / "device"
 
     def begin(self) -> None:
@@ -61,7 +63,7 @@ class Scene:
                 pairing.open_window(SystemClock().uptime(), pressed=True)
                 ask = _asking(Joiner(born_of(self.device, SECRET), pairing, os.urandom), lost)
                 with OpenOwner.open(OwnerHome(self.owner), SECRET) as owner:
-                    prove = trusting([self.root.read_bytes()], [])
+                    prove = trusting(OwnerHome(self.owner))
                     return await Commissioning(owner, self.joinings, prove).take(ask, taking or self.taking())
 
         return asyncio.run(run())
@@ -171,9 +173,9 @@ def test_records_are_read_strictly_and_named_safely(scene: Scene) -> None:
             scene.joinings.find(serial)
 
 
-def test_what_is_said_on_the_command_line_is_checked(tmp_path: Path, scene: Scene) -> None:
+def test_what_is_said_on_the_command_line_is_checked(tmp_path: Path) -> None:
     with pytest.raises(LocalMisuse, match="no manufacturer"):
-        trusting([], [])
+        trusting(OwnerHome(tmp_path))
     with pytest.raises(LocalMisuse, match="KIND=FILE"):
         read_networks(["wifi"])
     (tmp_path / "wifi").write_bytes(b"psk")

@@ -12,8 +12,8 @@ from typing import Final
 
 from sealway.cli.files import read_file
 from sealway.crypto.secret import Secret
-from sealway.errors import HopRefused, LocalMisuse, TransportFailed
-from sealway.identity.birth import Birth, demand_listed, trust_manufacturer, verify_idevid, verify_manifest
+from sealway.errors import HopRefused, LocalMisuse, SealwayError, StateLost, TransportFailed
+from sealway.identity.birth import Birth
 from sealway.joining.messages import MAX_JOINING_BYTES, MAX_NETWORK_BYTES
 from sealway.sdk.owner.authority import Enrolling, OpenOwner, OwnerHome
 from sealway.sdk.owner.commissioning import Ask, Commissioning, Taking
@@ -49,8 +49,6 @@ class Plan:
         suite: what its keys are made for.
         timeout_s: how long one answer may take.
         networks: credentials by kind.
-        roots: certificates (DER) of manufacturers that are trusted for this once, beside the owner's.
-        manifests: lists that it must be on one of, beside the owner's.
     """
 
     code: Code
@@ -60,52 +58,52 @@ class Plan:
     suite: int
     timeout_s: float
     networks: Mapping[str, bytes] = field(repr=False)
-    roots: Sequence[bytes] = field(repr=False)
-    manifests: Sequence[bytes] = field(repr=False)
 
 
 async def commission(
     home: OwnerHome, passphrase: Secret, plan: Plan, told: Callable[[str], None] = lambda step: None
 ) -> Joined:
     """Take the device in. Raises as ``Commissioning.take``, and LocalMisuse for what is wrong with the plan."""
-    prove = trusting(plan.roots, plan.manifests, home)
+    prove = trusting(home)
+    with OpenOwner.open(home, passphrase) as owner:
+        return await _take(Commissioning(owner, Joinings(home.path / "joining"), prove, told), plan)
+
+
+async def commission_all(
+    home: OwnerHome, passphrase: Secret, plans: Mapping[int, Plan], done: Callable[[int, Joined | SealwayError], None]
+) -> None:
+    """Take devices in, one after the other; what goes wrong with one is told to ``done`` and stops none of the others.
+
+    Raises LocalMisuse, InUse, StateLost for what is wrong with the owner's directory.
+    """
+    prove = trusting(home)
+    with OpenOwner.open(home, passphrase) as owner:
+        commissioning = Commissioning(owner, Joinings(home.path / "joining"), prove)
+        for row, plan in plans.items():
+            try:
+                done(row, await _take(commissioning, plan))
+            except StateLost:
+                raise
+            except SealwayError as error:
+                done(row, error)
+
+
+async def _take(commissioning: Commissioning, plan: Plan) -> Joined:
     taking = Taking(
         password=plan.code.password, enrolling=plan.enrolling, name=plan.name, serial=plan.code.serial,
         suite=plan.suite, networks=plan.networks,
     )  # fmt: skip
-    with OpenOwner.open(home, passphrase) as owner:
-        commissioning = Commissioning(owner, Joinings(home.path / "joining"), prove, told)
-        async with asking(plan.address, plan.timeout_s) as ask:
-            return await commissioning.take(ask, taking)
+    async with asking(plan.address, plan.timeout_s) as ask:
+        return await commissioning.take(ask, taking)
 
 
-def trusting(
-    roots: Sequence[bytes], manifests: Sequence[bytes], home: OwnerHome | None = None
-) -> Callable[[Sequence[bytes]], Birth]:
-    """Return what proves birth certificates of manufacturers that the owner trusts, or that are named for this once.
-
-    A device whose manufacturer gave lists, to the owner or for this once, must be on one of them.
-
-    Raises:
-        LocalMisuse: there is no such manufacturer.
-        StateLost: what the owner's directory holds of one is damaged.
-    """
-    now, held = int(time.time()), None if home is None else Manufacturers(home.path)
-    trusted = [*(held.trusted() if held else ()), *map(trust_manufacturer, roots)]
-    if not trusted:
-        raise LocalMisuse("no manufacturer is trusted", hint="sealway owner trust-manufacturer, or --manufacturer FILE")
-    lists = [
-        *(held.manifests(now) if held else ()),
-        *(verify_manifest(manifest, trusted, now) for manifest in manifests),
-    ]
-
-    def prove(chain: Sequence[bytes]) -> Birth:
-        birth = verify_idevid(chain, trusted, int(time.time()))
-        if manifests or any(one.manufacturer.fingerprint == birth.manufacturer.fingerprint for one in lists):
-            demand_listed(birth, lists)
-        return birth
-
-    return prove
+def trusting(home: OwnerHome) -> Callable[[Sequence[bytes]], Birth]:
+    """Return what proves birth certificates of the owner's manufacturers. Raises LocalMisuse if there is none."""
+    manufacturers = Manufacturers(home.path)
+    if not manufacturers.trusted():
+        hint = f"sealway owner trust-manufacturer --state {home.path} --root FILE"
+        raise LocalMisuse("no manufacturer is trusted", hint=hint)
+    return lambda chain: manufacturers.prove(chain, int(time.time()))
 
 
 @asynccontextmanager
