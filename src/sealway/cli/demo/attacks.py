@@ -67,7 +67,7 @@ DIRECTORY: Final = (
 ON_STARTS: Final = (
     "tamper-start-bundle-hash", "tamper-start-certificate", "tamper-start-receive-kid", "tamper-start-ephemeral",
     "tamper-start-one-time", "insert-start-ml-kem", "strip-one-time", "strip-post-quantum", "strip-start",
-    "replay-start", "drop-starts",
+    "drop-starts",
 )  # fmt: skip
 ON_ENVELOPES: Final = (
     "tamper-alg", "tamper-kid", "tamper-number", "tamper-topic", "tamper-tag-claim", "tamper-expiry", "strip-claims",
@@ -102,8 +102,9 @@ def before_hub(town: Besieged) -> Iterator[Turn]:
     """On what the devices send to the application, at the hub's door."""
     here = {"subjects": [mailbox_of(town.application.name)]}
     for name in ON_STARTS:
-        later = {"parameters": {"seconds": 0.5}} if name == "replay-start" else {}
-        yield Turn(name, here | {"count": 2} | later)
+        # No start comes through until all of them are done: sessions that have begun send no more of them.
+        yield Turn(name, here, Until.REACHED, reached=2)
+    yield Turn("replay-start", here | {"count": 2, "parameters": {"seconds": 0.5}})
     for name in ON_ENVELOPES:
         yield Turn(name, here | {"count": EACH})
     yield Turn("replay-later", here | {"count": EACH, "parameters": {"seconds": 1.0}})
