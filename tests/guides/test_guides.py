@@ -17,6 +17,7 @@ SKIPPED = ("make setup-runtime",)  # tests/e2e/test_new_user.py does it, in a cl
 
 CONTINUED = {
     "keys-in-a-token.md",
+    "put-a-device-into-service.md",
     "put-a-gateway-in.md",
     "repair.md",
     "write-a-device.md",
