@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sealway.errors import Interrupted, LocalMisuse, NotAuthorized, Stale, TransportFailed
+from sealway.errors import Interrupted, LocalMisuse, NotAuthorized, RateLimited, Stale, TransportFailed
 from sealway.identity.grants import issue_grant
-from sealway.sdk import Device
+from sealway.sdk import Device, executor
 from sealway.sdk.grants import MOST_PER_HOLDER
 from sealway.wire.header import Claims
 from sealway.wire.message import CODE_POST, Message
@@ -235,6 +235,29 @@ async def test_a_grant_that_was_forged_is_refused(world: World) -> None:
             await ops.request(world.meter, "valve", b"x")
         assert not isinstance(refused.value, TransportFailed)
     assert not world.executed
+
+
+@pytest.mark.parametrize("bound", ["MOST_REMEMBERED", "MOST_REMEMBERED_BYTES"])
+async def test_what_is_remembered_of_requests_is_bounded(
+    fast: World, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    """Even of an application that has a grant; another one gets through, and it does itself when they are forgotten."""
+    monkeypatch.setattr(executor, bound, 4 if bound == "MOST_REMEMBERED" else 20)
+    monkeypatch.setattr(executor, "LOOKS_EVERY", 2)
+    async with fast.device() as meter, fast.application() as ops, fast.application("other") as other:
+        await ready(meter, ops, other)
+        refused = 0
+        for n in range(9):
+            try:
+                await ops.request(fast.meter, "valve", b"%d" % n, timeout=LONG)
+            except RateLimited:
+                refused += 1
+        assert refused == 9 - sum(fast.executed.values()) >= 3
+        assert count(meter, "executed") <= 4 + 2
+        assert (await other.request(fast.meter, "valve", b"y", timeout=LONG)).payload == b"did y"
+        await meter.endpoint.store.write(lambda c: c.execute("DELETE FROM executed"))  # as upkeep does with time
+        assert (await ops.request(fast.meter, "valve", b"z", timeout=LONG)).payload == b"did z"
+    assert set(fast.executed.values()) == {1}
 
 
 async def test_what_is_remembered_of_grants_is_bounded_and_nobody_shows_anothers(world: World) -> None:

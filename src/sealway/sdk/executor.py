@@ -18,6 +18,7 @@ from sealway.errors import (
     Interrupted,
     LocalMisuse,
     NotAuthorized,
+    RateLimited,
     SealwayError,
     Stale,
     codes_of,
@@ -65,6 +66,14 @@ EXECUTION = Machine(
 
 DEFAULT_MAX_AGE = timedelta(minutes=5)
 MOST_ANSWER_BYTES = 60_000
+MOST_REMEMBERED = 100_000
+"""Requests of one peer that are remembered, for held-for; above it none of its is executed."""
+MOST_REMEMBERED_BYTES = 64 << 20
+"""The same for their answers."""
+LOOKS_EVERY = 256
+"""Requests of a peer after which they are counted."""
+
+_REMEMBERED = "SELECT count(*), coalesce(sum(length(answer)), 0) FROM executed WHERE peer = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,7 @@ class Executor:
         self._endpoint = endpoint
         self._grants = grants
         self._handlers: dict[tuple[str, ...], Handler] = {}
+        self._uncounted: dict[str, int] = {}  # requests of each peer that may still come before they are counted
 
     def add(self, path: str, handler: Handler) -> None:
         """Answer requests to ``path``. Raises LocalMisuse if it is taken."""
@@ -117,6 +127,7 @@ class Executor:
         endpoint = self._endpoint
         try:
             handler = await self._permitted(received)
+            await self._demand_room(received.peer)
         except SealwayError as refused:
             return self._refused(received, refused)
         endpoint.journal.note(
@@ -133,6 +144,16 @@ class Executor:
         endpoint.journal.count("requests_executed")
         self._note_answer(received, answer)
         return answer
+
+    async def _demand_room(self, peer: str) -> None:
+        """Return if another request of a peer can be remembered. Raises RateLimited."""
+        left = self._uncounted.get(peer, 0)
+        if left == 0:
+            count, size = await self._endpoint.store.read(lambda c: c.execute(_REMEMBERED, (peer,)).fetchone())
+            if count >= MOST_REMEMBERED or size >= MOST_REMEMBERED_BYTES:
+                raise RateLimited("too many requests of the one who asks are remembered")
+            left = LOOKS_EVERY
+        self._uncounted[peer] = left - 1
 
     def _refused(self, received: Received, refused: SealwayError) -> Message:
         endpoint = self._endpoint
