@@ -45,7 +45,10 @@ class Windows:
 
     def holds(self, peer: str, identity: FirstIdentity) -> bool:
         """Say whether this first identity of this peer was opened."""
-        window = self._peers.get(peer, {}).get(identity.session)
+        windows = self._peers.get(peer)
+        if windows is None:
+            return False  # the common case: it has moved nothing, and no session with it was closed
+        window = windows.get(identity.session)
         return window is not None and identity.number in window.numbers
 
     def add(self, peer: str, identity: FirstIdentity, now_ms: int) -> None:
