@@ -250,6 +250,15 @@ def test_a_restarted_process_goes_on_with_its_window_and_a_new_boot_does_not(fre
     assert at.boot == BOOT
 
 
+def test_an_exchange_that_nobody_went_on_with_is_forgotten(fresh: Callable[[], Path]) -> None:
+    state = fresh()
+    with opened(state) as pairing:
+        pairing.confirm(Pending(Resumption(bytes(8), Secret(bytes(32))), bytes(32), name("x"), NOW))
+    with opened(state) as pairing:
+        assert pairing.pending(NOW - 1) is None
+    assert b"sealway://building.example/device/x" not in (state / "pairing" / "ownership").read_bytes()
+
+
 def test_one_process_at_a_time_and_a_damaged_record_is_said(fresh: Callable[[], Path]) -> None:
     state = fresh()
     with opened(state), pytest.raises(InUse), opened(state):

@@ -26,6 +26,7 @@ from sealway.crypto.p256 import (
     encode_point,
     reduced,
     times,
+    total,
 )
 from sealway.crypto.ports import Random
 from sealway.crypto.secret import Secret
@@ -51,6 +52,9 @@ _N: Final = decode_point(
         "07d60aa6bfade45008a636337f5168c64d9bd36034808cd564490b1e656edbe7"
     )
 )
+_MINUS_M: Final = -_M
+_MINUS_N: Final = -_N
+_ENCODED_M_N: Final = (encode_point(_M), encode_point(_N))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +197,7 @@ class Prover:
         self._key, self._binding = key, binding
         scalar = generate_scalar(random)
         self._scalar: Secret | None = scalar
-        self.share: bytes = encode_point(base_times(scalar) + times(key.w0, _M))
+        self.share: bytes = encode_point(total(base_times(scalar), times(key.w0, _M)))
         """shareP = x·P + w0·M, 65 bytes, to be sent."""
 
     def confirm(self, reply: Reply) -> tuple[bytes, Secret]:
@@ -205,7 +209,7 @@ class Prover:
             LocalMisuse: called a second time.
         """
         scalar = self._take()
-        blinded = decode_point(reply.share) + (-times(self._key.w0, _N))
+        blinded = total(decode_point(reply.share), times(self._key.w0, _MINUS_N))
         z, v = times(scalar, blinded), times(self._key.w1, blinded)
         keys = schedule(transcript(self._binding, self.share, reply.share, (z, v), self._key.w0))
         _require(hmac_sha256(keys.confirm_verifier.reveal(), self.share), reply.confirmation)
@@ -246,8 +250,8 @@ class Verifier:
             raise LocalMisuse("this exchange has been answered")
         record, received = self._record, decode_point(share)
         scalar = generate_scalar(self._random)
-        own = encode_point(base_times(scalar) + times(record.w0, _N))
-        unblinded = received + (-times(record.w0, _M))
+        own = encode_point(total(base_times(scalar), times(record.w0, _N)))
+        unblinded = total(received, times(record.w0, _MINUS_M))
         z, v = times(scalar, unblinded), times(scalar, decode_point(record.point))
         self._keys, self._share = schedule(transcript(self._binding, share, own, (z, v), record.w0)), own
         return Reply(own, hmac_sha256(self._keys.confirm_verifier.reveal(), share))
@@ -276,7 +280,7 @@ def transcript(
         NotAuthentic: one of ``products``, Z and V, is the identity.
     """
     z, v = products
-    parts = [binding.context, binding.prover, binding.verifier, encode_point(_M), encode_point(_N)]
+    parts = [binding.context, binding.prover, binding.verifier, *_ENCODED_M_N]
     parts += [prover_share, verifier_share, encode_point(z), encode_point(v), w0.reveal()]
     return Secret(b"".join(len(part).to_bytes(8, "little") + part for part in parts))
 

@@ -85,6 +85,8 @@ class Pairing:
             self._destroy()
         elif self._home.kept() is not None and record.verifier is not None:
             self._write(_owned(record))
+        elif record.pending is not None and record.pending_at(int(time.time())) is None:
+            self._write(replace(record, pending=None))  # its secret is of no use any more
         return self._record
 
     # the Arbiter of joining -----------------------------------------------------------------------------------
