@@ -20,6 +20,7 @@ from sealway.keystore.tpm_connection import TpmConnection
 from sealway.keystore.tpm_name import TpmName
 
 _PATIENCE_S = 60.0
+_TRIES = 5
 
 contract: SwTpm | None = None
 """The one that the tests of the ports share."""
@@ -42,8 +43,11 @@ class SwTpm:
             pytest.skip("tpm2-pytss is not installed: pip install 'sealway[tpm]' needs gcc and libtss2-dev")
         self.state = directory / "tpm"
         self.state.mkdir()
-        self.port = _two_ports()
-        self.start()
+        for _ in range(_TRIES):
+            self.port = _two_ports()
+            if self._started():
+                return
+        raise AssertionError("swtpm ended each time that it was begun")
 
     @property
     def place(self) -> str:
@@ -56,7 +60,11 @@ class SwTpm:
         return TpmConnection.to(TpmName.parse(self.place))
 
     def start(self) -> None:
-        """Switch it on."""
+        """Switch it on again, at the same ports."""
+        assert self._started(), "swtpm ended"
+
+    def _started(self) -> bool:
+        """Start it; say whether it serves. If not, somebody else had taken a port."""
         ports = [f"type=tcp,port={port},bindaddr={HOST}" for port in (self.port, self.port + 1)]
         self.process = subprocess.Popen(
             [
@@ -67,9 +75,11 @@ class SwTpm:
         )  # fmt: skip
         end = time.monotonic() + _PATIENCE_S
         while not {self.port, self.port + 1} <= self._listens_at():
-            assert self.process.poll() is None, "swtpm ended"
+            if self.process.poll() is not None:
+                return False
             assert time.monotonic() < end, "swtpm does not listen"
             time.sleep(0.02)
+        return True
 
     def _listens_at(self) -> set[int]:
         """Looked up and not tried out: it serves one connection at a time."""
