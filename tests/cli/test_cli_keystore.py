@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sealway.factory.labelfile import Label
 from tests.cli.town import PASSPHRASE, Role, Town, call, call_process, readings
 from tests.keystore.softhsm import PIN, SoftHsm, uri
 from tests.keystore.swtpm import SwTpm
@@ -137,3 +138,28 @@ def test_a_file_is_a_keystore_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     call("keystore", "generate", "--state", state, "--label", "x", "--kind", "agree", "--suite", 3).expect(0)
     tried = call("keystore", "test", "--state", state, "--json").expect(0).json()
     assert [(trial["label"], trial["suite"]) for trial in tried] == [("tls", 1), ("x", 3)]
+
+
+def test_a_device_is_born_in_its_token_and_joins_with_that(
+    tmp_path: Path, place: str, pin_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEALWAY_PASSPHRASE", PASSPHRASE)
+    town, factory, out = Town(tmp_path / "town"), tmp_path / "factory", tmp_path / "out"
+    try:
+        call("factory", "init", "--state", factory, "--manufacturer", "Acme").expect(0)
+        making = ("factory", "make", "--state", factory, "--model", "m", "--serial", "T-1", "--out", out)
+        assert "a token has a PIN" in call(*making, "--device-keystore", place).expect(2).err
+        call_process(*making, "--device-keystore", place, "--device-key-file", pin_file).expect(0)
+        assert sorted(path.name for path in (out / "T-1").iterdir()) == ["birth", "keystore", "verifier"]
+        call("owner", "trust-manufacturer", "--state", town.owner, "--root", factory / "root.der").expect(0)
+        device = ("--state", out / "T-1", "--key-file", pin_file)
+        role = town.role("born-in-a-token", "device", "pair", *device, "--stream", tmp_path / "serial")
+        waiting = role.wait_event("waiting")[0]["address"]
+        code = Label.read(out / "labels" / "T-1.json").code.reveal()
+        taken = call("commission", code, "--state", town.owner, "--address", waiting, "--hub", town.hub_url).expect(0)
+        assert "commissioned sealway://building.example/device/t-1" in taken.out
+        assert role.process.wait(60) == 0, role.err.read_text()
+        listed = call_process("keystore", "list", *device).expect(0).out
+        assert place in listed and "idevid" in listed and "identity" in listed
+    finally:
+        town.close()

@@ -19,7 +19,6 @@ from sealway.cli.options import AsJson, KeyFile, State
 from sealway.errors import LocalMisuse
 
 if TYPE_CHECKING:
-    from sealway.factory.batch import Order
     from sealway.factory.labelfile import Label
 
 factory_group = options.group("the manufacturer of devices: makes them, with a birth certificate and a setup code")
@@ -65,6 +64,10 @@ def make(
             metavar="FILE", help="file of mode 0600 with the devices' passphrase (else a random one for each)"
         ),
     ] = None,
+    device_keystore: Annotated[
+        str,
+        typer.Option(metavar="PLACE", help="where their keys are born: file, or pkcs11:… with the PIN as passphrase"),
+    ] = "file",
     key_file: KeyFile = None,
 ) -> None:
     """Make devices: each with a key of its own, a birth certificate, a setup code; and sign the list of them.
@@ -72,11 +75,15 @@ def make(
     Stopped in the middle, the same command completes the batch.
     """
     from sealway.factory.authority import FactoryHome, OpenFactory
-    from sealway.factory.batch import make_batch
+    from sealway.factory.batch import Order, make_batch
+    from sealway.factory.making import Making
 
     home = FactoryHome(state)
     home.demand()
-    order = _order(model, out, mud_url, device_key_file, tuple(serial or ()), count, prefix)
+    with options.argument("the order"):
+        passphrase = None if device_key_file is None else options.passphrase(device_key_file)
+        making = Making(model, out, mud_url, passphrase, device_keystore)
+        order = Order(making, tuple(serial or ()), count, "" if serial else prefix)
     opened = OpenFactory.open(home, options.passphrase(key_file))
     with opened as factory, _progress(len(order.serials) or order.count) as tell:
         manifests = make_batch(factory, order, tell)
@@ -145,20 +152,6 @@ def _draw(label: Label, path: Path, font: Path | None) -> None:
 
     write_file(path, png(label, font) if path.suffix == ".png" else svg(label), "the label", mode=0o600)
     say(f"label of {label.serial}: {path}")
-
-
-def _order(
-    model: str, out: Path, mud_url: str | None, device_key_file: Path | None,
-    serials: tuple[str, ...], count: int, prefix: str,
-) -> Order:  # fmt: skip
-    from sealway.factory.batch import Order
-    from sealway.factory.making import Making
-    from sealway.keystore.unlock import find_passphrase
-
-    passphrase = None if device_key_file is None else find_passphrase(key_file=device_key_file)
-    with options.argument("the order"):
-        making = Making(model, out, mud_url, passphrase)
-        return Order(making, serials, count, "" if serials else prefix)
 
 
 @contextmanager

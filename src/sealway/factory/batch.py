@@ -61,7 +61,7 @@ class Order:
         """What is compared when a batch is taken up again."""
         return {
             "model": self.making.model, "mud_url": self.making.mud_url, "out": str(self.making.out.resolve()),
-            "serials": list(self.serials), "count": self.count, "prefix": self.prefix,
+            "keystore": self.making.keystore, "serials": list(self.serials), "count": self.count, "prefix": self.prefix,
         }  # fmt: skip
 
 

@@ -31,7 +31,7 @@ from sealway.factory.newborn import IDEVID_KEY, BirthRecord, NewbornHome
 from sealway.factory.register import Made
 from sealway.factory.setupcode import SetupCode
 from sealway.identity.manufacturing import issue_idevid
-from sealway.keystore.file import FileKeystore
+from sealway.keystore.places import FILE, check_place, create_keystore
 from sealway.keystore.private_file import replace_private
 from sealway.storage.files import sync_directory, usable
 from sealway.wire.manifest import check_label_text, check_mud_url, check_serial
@@ -52,17 +52,23 @@ class Making:
         out: where they go.
         mud_url: where their network behaviour is described, or None.
         passphrase: of their keystores; None: a random one for each, which lies beside it.
+        keystore: where their keys are born, as ``keystore.places`` names it; of a token, the PIN is the passphrase.
 
     Raises:
         Malformed: a model or a MUD URL that cannot be.
+        LocalMisuse: no such place for keys, or a token without its PIN.
     """
 
     model: str
     out: Path
     mud_url: str | None = None
     passphrase: Secret | None = field(default=None, repr=False)
+    keystore: str = FILE
 
     def __post_init__(self) -> None:
+        check_place(self.keystore)
+        if self.keystore != FILE and self.passphrase is None:
+            raise LocalMisuse("a token has a PIN", hint="give it as the devices' passphrase: --device-key-file FILE")
         check_label_text(self.model, "model")
         if self.mud_url is not None:
             check_mud_url(self.mud_url)
@@ -106,7 +112,7 @@ def make_all(factory: OpenFactory, serials: Sequence[str], making: Making, tell:
 
 def _make(factory: OpenFactory, serial: str, making: Making, place: _Place) -> None:
     home = NewbornHome(place.device)
-    keystore = FileKeystore.create(home.keystore_path, _passphrase(home, making))
+    keystore = create_keystore(making.keystore, home.keystore_path, _passphrase(home, making))
     keystore.generate(IDEVID_KEY)
     now = int(time.time())
     chain = issue_idevid(
