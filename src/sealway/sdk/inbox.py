@@ -163,6 +163,10 @@ class Inbox:
             raise self._failure
         return self._ready.popleft()
 
+    def at_hand(self) -> Received | None:
+        """Return the next message if ``next`` would not wait for it, nor raise; else None."""
+        return self._ready.popleft() if self._ready and self._failure is None else None
+
     def take(self, most: int) -> list[Received]:
         """Return what is at hand without waiting, at most ``most``."""
         return [self._ready.popleft() for _ in range(min(most, len(self._ready)))]

@@ -188,8 +188,9 @@ class Role(Membership):
 
     async def _dispatch(self) -> None:
         """Hand each opened message to whom it is for, in the order of opening."""
+        inbox = self.endpoint.inbox
         while True:
-            received = await self.endpoint.inbox.next()
+            received = inbox.at_hand() or await inbox.next()
             message = received.message
             if message.code >= 0x40:
                 self._asker.answered(received)

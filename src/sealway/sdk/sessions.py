@@ -366,7 +366,7 @@ class Sessions:
         """
         if self.windows.holds(peer, identity):
             return True
-        if identity == here:
+        if identity is here or identity == here:  # the very object, mostly
             return False
         original = self.by_hash(identity.session)
         known = original.session if original is not None and original.session.peer == peer else None
