@@ -39,7 +39,7 @@ SALT_BYTES: Final = 16
 _WIDE_BYTES: Final = 40
 """Bytes of each half before it is reduced: 64 bits more than the order has (RFC 9383 §3.2)."""
 
-# RFC 9383 §4, compressed; nobody knows their discrete logarithms.
+# RFC 9383 §4, uncompressed; nobody knows their discrete logarithms.
 _M: Final = decode_point(
     bytes.fromhex(
         "04886e2f97ace46e55ba9dd7242579f2993b64e16ef3dcab95afd497333d8fa12f"
