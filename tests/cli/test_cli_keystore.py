@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,6 +130,25 @@ def test_what_is_refused(tmp_path: Path, place: str, pin_file: Path, monkeypatch
     told = call("keystore", "list", "--state", state).expect(2)
     assert "wrong PIN" in told.err
     assert "000000" not in told.err
+
+
+def test_an_owner_with_its_keys_in_a_token(
+    tmp_path: Path, place: str, pin_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, meter, with_pin = tmp_path / "owner", tmp_path / "meter", ("--key-file", pin_file)
+    call("owner", "init", "--state", owner, "--domain", "a.example", "--keystore", place, *with_pin).expect(0)
+    kept = json.loads((owner / "keystore").read_text())
+    assert (kept["place"], len(kept["keys"])) == (place, 3)
+    fingerprint = call("owner", "list", "--state", owner, "--json").expect(0).json()["fingerprint"]
+    monkeypatch.setenv("SEALWAY_PASSPHRASE", PASSPHRASE)
+    name = "sealway://a.example/device/meter"
+    call("device", "init", "--state", meter, "--name", name).expect(0)
+    call(
+        "owner", "enroll", "--state", owner, "--request", meter / "request.csr", "--name", name, *with_pin,
+        "--hub", "https://127.0.0.1:9", "--out", tmp_path / "answer",
+    ).expect(0)  # fmt: skip
+    answer = ("--enrolment", tmp_path / "answer", "--fingerprint", fingerprint)
+    assert f"enrolled {name}" in call("device", "init", "--state", meter, *answer).expect(0).out
 
 
 def test_a_file_is_a_keystore_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,7 @@ class SoftHsm:
         """Let this process see which tokens there are now; nobody is logged in any more."""
         pkcs11_session._sessions.clear()
         pkcs11.lib(module()).reinitialize()
+        pkcs11_session.clear_openssl_errors()
 
 
 def uri(label: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +18,13 @@ from pkcs11 import Attribute, ObjectClass
 from sealway.crypto.secret import Secret
 from sealway.crypto.suites import SUITE_1, SUITE_2
 from sealway.errors import LocalMisuse, SealwayError, StateLost, TokenFailed, TokenGone, TokenLocked
+from sealway.identity.issuing import self_signed_ca
 from sealway.keystore import pkcs11_session
+from sealway.keystore.memory import MemoryKeystore
 from sealway.keystore.pkcs11 import Pkcs11Chip
 from sealway.keystore.places import create_keystore, open_keystore, place_of
 from sealway.keystore.token import TokenKeystore
+from sealway.transports.hop_tls import client_context
 from tests.keystore.softhsm import PIN, SoftHsm, module, raw_session, token_keystore, uri
 
 WRONG = Secret(b"999999")
@@ -106,6 +110,18 @@ def test_agreements_leave_no_objects_behind(tmp_path: Path, token: str) -> None:
     for _ in range(20):
         agreer.agree(agreer.public)
     assert len(list(raw_session(token).get_objects())) == before == 4  # two pairs
+
+
+def test_tls_goes_on_beside_a_token(tmp_path: Path, token: str) -> None:
+    """SoftHSM2 leaves errors in OpenSSL's queue, which ssl would take for its own."""
+    made(tmp_path, token)
+    authority = MemoryKeystore()
+    authority.generate("ca")
+    certificate = self_signed_ca(authority.signer("ca"), "a.example", now=0, days=1, random=os.urandom)
+    pkcs11_session._sessions.clear()
+    pkcs11.lib(module()).reinitialize()  # as at the beginning of a program
+    opened(tmp_path)
+    assert client_context([certificate]).get_ca_certs(binary_form=True) == [certificate]
 
 
 def test_a_wrong_pin_is_said_to_be_one(tmp_path: Path, token: str, softhsm: SoftHsm) -> None:

@@ -34,14 +34,20 @@ def init(
     state: State,
     domain: Annotated[str, typer.Option(metavar="DOMAIN", help="the domain's name, such as building.example")],
     days: Annotated[int, typer.Option(min=1, max=_MOST_DAYS, help="how long the root document is valid")] = _YEARS_10,
+    keystore: Annotated[
+        str | None,
+        typer.Option("--keystore", metavar="PLACE", help="where the keys are made; as for sealway device init"),
+    ] = None,
     key_file: KeyFile = None,
 ) -> None:
     """Make a domain: its root key, its issuing authority, its root document."""
+    from sealway.keystore.places import FILE, check_place
     from sealway.sdk.owner.authority import OwnerHome
 
-    passphrase = options.passphrase(key_file, confirm=True)
+    check_place(keystore or FILE)
+    passphrase = options.secret_of(keystore or FILE, key_file, fresh=True)
     with options.argument("--domain"):
-        root = OwnerHome(state).create(domain, passphrase, days=days)
+        root = OwnerHome(state).create(domain, passphrase, days=days, place=keystore)
     say(f"domain       {root.domain}")
     say(f"fingerprint  {root.fingerprint.hex()}")
     request = f"sealway owner enroll --state {quote(str(state))} --request FILE --name sealway://{domain}/ROLE/LABEL"

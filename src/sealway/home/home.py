@@ -32,7 +32,7 @@ from sealway.identity.grants import verify_grant
 from sealway.identity.issuing import make_csr, verify_csr
 from sealway.identity.root import FINGERPRINT_BYTES, OwnerRoot, recall_root, trust_root_on_first_use, verify_root
 from sealway.joining.ownership import Act, State, demand
-from sealway.keystore.places import FILE, create_keystore, open_keystore, place_of
+from sealway.keystore.places import keystore_at, open_keystore
 from sealway.keystore.ports import Keystore, Kind
 from sealway.keystore.private_file import read_private, replace_private
 from sealway.storage.directory import DirectoryLock, demand_free
@@ -141,7 +141,7 @@ class Home:
             TokenFailed: the token cannot be used.
         """
         with self._held():
-            keystore = self._keystore_at(place, passphrase)
+            keystore = keystore_at(place, self.keystore_path, passphrase)
             known = keystore.labels()
             wanted = self._wanted_suite(keystore, suite)
             for label, kind in self._keys.items():
@@ -295,13 +295,6 @@ class Home:
             return recall_root(claims.root_document, content[:FINGERPRINT_BYTES]), claims
         except SealwayError as error:
             raise StateLost(f"the enrolment in {self.path} is damaged: {error.message}", hint=command) from None
-
-    def _keystore_at(self, place: str | None, passphrase: Secret) -> Keystore:
-        if not self.keystore_path.exists():
-            return create_keystore(place or FILE, self.keystore_path, passphrase)
-        if place not in (None, present := place_of(self.keystore_path)):
-            raise LocalMisuse(f"the keys of {self.path} are in {present}", hint="use a directory of its own")
-        return self._open_keystore(passphrase)
 
     def _open_keystore(self, passphrase: Secret) -> Keystore:
         self.demand_keys()

@@ -8,9 +8,11 @@ locking itself; and no two threads are in a module at a time, since modules need
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from sealway.crypto.secret import Secret
@@ -87,6 +89,7 @@ class TokenSession:
             try:
                 return work()
             except FAILURES as error:
+                clear_openssl_errors()
                 if type(error).__name__ not in _AWAY | _HANDLES:
                     raise self._told(error) from error
             self._forget()
@@ -165,6 +168,7 @@ def _find(name: TokenName) -> Token:
     except FAILURES as error:
         hint = "its path is module-path in the token's URI; the token's maker, or apt-get install softhsm2, installs it"
         raise LocalMisuse(f"cannot load the PKCS#11 module {name.module}: {_first_line(error)}", hint=hint) from None
+    clear_openssl_errors()
     try:
         found = [slot.get_token() for slot in module.get_slots(token_present=True)]
     except FAILURES as error:
@@ -175,6 +179,13 @@ def _find(name: TokenName) -> Token:
     if len(fitting) > 1:
         raise LocalMisuse("there are several such tokens", hint="give serial=… in the token's URI")
     return fitting[0]
+
+
+def clear_openssl_errors() -> None:
+    """Forget what a module left in this thread's queue of OpenSSL's errors: SoftHSM2 uses the same library as ``ssl``,
+    which takes it for a failure of its own next call, such as reading an authority's certificate."""
+    with suppress(ssl.SSLError, ValueError):
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=b"\x00")
 
 
 def _fits(token: Token, name: TokenName) -> bool:

@@ -75,6 +75,16 @@ def create_token_keystore(place: str, path: Path, secret: Secret, random: Random
         raise
 
 
+def keystore_at(place: str | None, path: Path, secret: Secret) -> Keystore:
+    """Open the keystore that is there, or make it in a place; None: a file. Raises as the two functions that do it, and
+    LocalMisuse if it is in another place."""
+    if not path.exists():
+        return create_keystore(place or FILE, path, secret)
+    if place not in (None, present := place_of(path)):
+        raise LocalMisuse(f"the keys of {path.parent} are in {present}", hint="use a directory of its own")
+    return open_keystore(path, secret)
+
+
 def open_keystore(path: Path, secret: Secret, random: Random = os.urandom) -> Keystore:
     """Open a keystore.
 

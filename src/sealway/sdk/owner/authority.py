@@ -24,7 +24,8 @@ from sealway.identity.enrolment import EnrolmentClaims, NextHop, sign_enrolment
 from sealway.identity.grants import issue_grant
 from sealway.identity.issuing import IPAddress, issue_certificate, self_signed_ca
 from sealway.identity.root import OwnerRoot, sign_root, trust_root_on_first_use
-from sealway.keystore.file import FileKeystore
+from sealway.keystore.places import keystore_at, open_keystore
+from sealway.keystore.ports import Keystore
 from sealway.keystore.private_file import read_private, replace_private
 from sealway.sdk.owner.ledger import Ledger
 from sealway.storage.directory import DirectoryLock, demand_free
@@ -70,10 +71,14 @@ class OwnerHome:
         self.root_path = path / "root"
         self.ledger = Ledger(path / "ledger.jsonl")
 
-    def create(self, domain: str, passphrase: Secret, *, days: int) -> OwnerRoot:
+    def create(self, domain: str, passphrase: Secret, *, days: int, place: str | None = None) -> OwnerRoot:
         """Make the keys and root document 1 of a domain. Begun before and interrupted, it is completed.
 
+        Args:
+            place: where the keys are made (``sealway.keystore.places``); None: where they are already, or a file.
+
         Raises:
+            TokenFailed: the token cannot be used.
             LocalMisuse: there is an owner here already, or the directory cannot be used.
             Malformed: not the name of a domain.
         """
@@ -81,14 +86,13 @@ class OwnerHome:
         with _held(self.path):
             if self.root_path.exists():
                 raise LocalMisuse(f"{self.path} has an owner already", hint=f"sealway owner list --state {self.path}")
-            keystore = self._keys(passphrase)
+            keystore = self._keys(place, passphrase)
             document = _first_root(keystore, domain, days)
             replace_private(self.root_path, document, check=lambda: None)
             return trust_root_on_first_use(document, now=int(time.time()))
 
-    def _keys(self, passphrase: Secret) -> FileKeystore:
-        make = FileKeystore.open if self.keystore_path.exists() else FileKeystore.create
-        keystore = make(self.keystore_path, passphrase)
+    def _keys(self, place: str | None, passphrase: Secret) -> Keystore:
+        keystore = keystore_at(place, self.keystore_path, passphrase)
         known = keystore.labels()
         for label in (OWNER_KEY, CA_KEY, GRANT_KEY):
             if label not in known:
@@ -109,14 +113,14 @@ class OpenOwner:
 
     root: OwnerRoot
     ledger: Ledger
-    _keystore: FileKeystore = field(repr=False)
+    _keystore: Keystore = field(repr=False)
     _lock: DirectoryLock = field(repr=False)
 
     @classmethod
     def open(cls, home: OwnerHome, passphrase: Secret) -> Self:
         """Open an owner's directory. Raises LocalMisuse, NotTrusted, StateLost."""
         root = home.read_root()
-        keystore = FileKeystore.open(home.keystore_path, passphrase)
+        keystore = open_keystore(home.keystore_path, passphrase)
         return cls(root, home.ledger, keystore, _held(home.path))
 
     def __enter__(self) -> Self:
@@ -202,7 +206,7 @@ def _held(path: Path) -> DirectoryLock:
     return DirectoryLock(path, "sealway owner")
 
 
-def _first_root(keystore: FileKeystore, domain: str, days: int) -> bytes:
+def _first_root(keystore: Keystore, domain: str, days: int) -> bytes:
     now = int(time.time())
     expires = now + days * DAY_S
     owner, granter = keystore.signer(OWNER_KEY), keystore.signer(GRANT_KEY)

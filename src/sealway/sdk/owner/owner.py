@@ -56,7 +56,7 @@ class Owner:
     @classmethod
     def create(
         cls, directory: str | Path, domain: str, *, passphrase: Passphrase | None = None,
-        key_file: str | Path | None = None, lifetime: timedelta = YEARS_10,
+        key_file: str | Path | None = None, lifetime: timedelta = YEARS_10, keystore: str | None = None,
     ) -> Self:  # fmt: skip
         """Make a domain: its root key, its issuing authority, its root document; and open it.
 
@@ -65,13 +65,14 @@ class Owner:
             domain: such as building.example.
             passphrase: protects the keys; else ``key_file``, a file of mode 0600, else SEALWAY_PASSPHRASE.
             lifetime: of the root document, in whole days.
+            keystore: where the keys are made, as in ``Device.prepare``; its PIN is the passphrase.
 
         Raises:
             LocalMisuse: there is an owner already, not the name of a domain, or the directory cannot be used.
         """
         home, secret = OwnerHome(Path(directory).expanduser()), passphrase_of(passphrase, key_file)
         try:
-            home.create(domain, secret, days=_whole(lifetime, ONE_DAY))
+            home.create(domain, secret, days=_whole(lifetime, ONE_DAY), place=keystore)
         except Malformed as error:
             raise LocalMisuse(error.message, hint=error.hint) from None
         return cls(OpenOwner.open(home, secret))
