@@ -166,22 +166,76 @@ def test_a_crash_between_file_and_counter_is_made_good(
 ) -> None:
     keystore = made(tpm, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(type(chip_of(keystore).counter), "advance", _interrupted)
+        patch.setattr(type(chip_of(keystore).counter), "reach", _interrupted_after(keystore.index.count))
         with pytest.raises(KeyboardInterrupt):
             keystore.generate("agreement-2", "agree", SUITE_2)
     for _ in range(2):
         assert "agreement-2" in opened(tmp_path).labels()
-    assert opened(tmp_path).agreer("agreement-2")
+    later = opened(tmp_path)
+    assert later.agreer("agreement-2")
+    assert chip_of(later).counter.value() == later.index.count - 1  # who reads does not count
+    later.remove("agreement-2")
+    assert chip_of(later).counter.value() == later.index.count
 
 
-def _interrupted(*_: object) -> int:
-    raise KeyboardInterrupt
+def _interrupted_after(count: int) -> Callable[..., None]:
+    def reach(_: object, target: int) -> None:
+        if target > count:
+            raise KeyboardInterrupt
+
+    return reach
+
+
+def test_counting_that_fails_again_and_again_loses_nothing(
+    tpm: SwTpm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keystore = made(tpm, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(chip_of(keystore).counter), "reach", _away)
+        for label in ("agreement-2", "agreement-3", "agreement-4"):
+            with pytest.raises(TokenGone):
+                keystore.generate(label, "agree", SUITE_2)
+    assert "identity" in opened(tmp_path).labels()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(chip_of(keystore).counter), "reach", _interrupted_after(keystore.index.count))
+        with pytest.raises(KeyboardInterrupt):
+            keystore.generate("agreement-2", "agree", SUITE_2)
+        with pytest.raises(KeyboardInterrupt):  # as a TPM that takes no writes for a while
+            keystore.generate("agreement-3", "agree", SUITE_2)
+    keystore.generate("agreement-4", "agree", SUITE_2)
+    assert opened(tmp_path).labels() == keystore.labels()
+    assert chip_of(keystore).counter.value() == keystore.index.count
+
+
+def _away(*_: object) -> None:
+    raise TokenGone("it is away")
+
+
+def test_an_answer_that_was_lost_counts_once(tpm: SwTpm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tpm2_pytss import ESAPI, TSS2_Exception
+
+    keystore = made(tpm, tmp_path)
+    real, lost = ESAPI.nv_increment, []
+
+    def increment(api: Any, *given: Any) -> None:
+        real(api, *given)
+        if not lost:
+            lost.append(1)
+            raise TSS2_Exception(0x000A000A)  # the TPM has counted, and the connection broke
+
+    monkeypatch.setattr(ESAPI, "nv_increment", increment)
+    keystore.generate("agreement-2", "agree", SUITE_2)
+    assert lost
+    assert chip_of(keystore).counter.value() == keystore.index.count
+    assert opened(tmp_path).labels() == keystore.labels()
 
 
 def test_the_counter_only_grows(tpm: SwTpm, tmp_path: Path) -> None:
     counter = chip_of(made(tpm, tmp_path)).counter
     before = counter.value()
-    assert [counter.advance() for _ in range(3)] == [before + 1, before + 2, before + 3]
+    for target, value in ((before + 1, before + 1), (before + 3, before + 3), (before, before + 3)):
+        counter.reach(target)
+        assert counter.value() == value
     tpm.cut_power()
     tpm.start()
     assert counter.value() >= before + 3

@@ -52,5 +52,5 @@ class Counter(Protocol):
     def value(self) -> int:
         """Return the present value."""
 
-    def advance(self) -> int:
-        """Add one, durably, and return the new value."""
+    def reach(self, target: int) -> None:
+        """Count up to ``target``, durably, unless it is reached already; so it may be called again after any failure."""

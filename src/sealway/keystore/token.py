@@ -97,7 +97,11 @@ class TokenKeystore:
 
     @classmethod
     def resume(cls, index: Index, chip: Chip, file: KeptFile, random: Random) -> TokenKeystore:
-        """Open a keystore. Raises StateLost if the chip counted changes that the file does not know of."""
+        """Open a keystore. Raises StateLost if the chip counted changes that the file does not know of.
+
+        It may be one behind the file, after a crash. The next change makes that good and not this, since who only
+        reads keeps nobody else from writing.
+        """
         if chip.counter is not None:
             ahead = index.count - chip.counter.value()
             if ahead not in (0, 1):
@@ -105,8 +109,6 @@ class TokenKeystore:
                     f"the list of keys in {index.place} is an older one, or a copy",
                     hint="use the newest one; else enroll in a directory of its own",
                 )
-            if ahead:
-                chip.counter.advance()
         return cls(chip, index, file, random)
 
     def retire(self) -> None:
@@ -128,7 +130,8 @@ class TokenKeystore:
 
         Raises:
             LocalMisuse: the label is taken or not a label; a key of kind hop, or of suite 3; the file was changed.
-            TokenFailed: the chip could not make it; nothing has changed then.
+            TokenFailed: the chip cannot be used. The key was made if ``labels`` names it; what was only begun is
+                destroyed with the next change.
         """
         purpose = self._wanted(label, kind, suite)
         identity = self.chip.identity(self.random)
@@ -189,13 +192,18 @@ class TokenKeystore:
             self._write(replace(self.index, doomed=begun))
 
     def _write(self, index: Index) -> None:
-        """Keep an index. The file is written first: a crash leaves it one ahead of the counter, which is made good."""
+        """Keep an index. The file is written first: a crash or a failure leaves it one ahead of the counter, never more,
+        since that is made good before the file is written again."""
         counter = self.chip.counter
-        fresh = index if counter is None else replace(index, count=self.index.count + 1)
+        if counter is None:
+            fresh = index
+        else:
+            counter.reach(self.index.count)
+            fresh = replace(index, count=self.index.count + 1)
         self.file.replace(encode_index(fresh))
         self.index = fresh
         if counter is not None:
-            counter.advance()
+            counter.reach(fresh.count)
 
     def _key(self, label: str, *kinds: Kind) -> ChipKey:
         key = self.index.keys.get(label)

@@ -39,22 +39,27 @@ class TpmCounter:
         for _ in range(_TRIES):
             counter = cls(connection, auth, _FIRST | int.from_bytes(random(4)) & _MASK)
             if connection.run(counter._define):
-                counter.advance()  # before that it has no value
+                connection.run(counter._begin)
                 return counter
         raise TokenFailed("no free index for a counter was found in the TPM")
 
     def value(self) -> int:
         """Return the present value. Raises LocalMisuse for a wrong passphrase, StateLost if the counter is gone."""
+        value: int = self._connection.run(lambda api: self._do(api, lambda handle: _read(api, handle)))
+        return value
 
-        def work(api: Any) -> int:
-            return int.from_bytes(bytes(self._do(api, lambda handle: api.nv_read(handle, _BYTES, 0, handle))))
+    def reach(self, target: int) -> None:
+        """Count up to ``target``, durably. Raises as ``value``.
 
-        return self._connection.run(work)
+        How far it is from there is read in the same work that counts: that is repeated if the TPM's answer was lost,
+        and what it did before is not done twice.
+        """
 
-    def advance(self) -> int:
-        """Add one, durably, and return the new value. Raises as ``value``."""
-        self._connection.run(lambda api: self._do(api, lambda handle: api.nv_increment(handle, handle)))
-        return self.value()
+        def count(api: Any, handle: Any) -> None:
+            for _ in range(target - _read(api, handle)):
+                api.nv_increment(handle, handle)
+
+        self._connection.run(lambda api: self._do(api, lambda handle: count(api, handle)))
 
     def remove(self) -> None:
         """Remove it from the TPM."""
@@ -75,6 +80,10 @@ class TpmCounter:
         api.tr_close(handle)
         return True
 
+    def _begin(self, api: Any) -> None:
+        """Count once: before that a counter has no value."""
+        self._do(api, lambda handle: api.nv_increment(handle, handle))
+
     def _do(self, api: Any, operation: Any) -> Any:
         from tpm2_pytss import TSS2_Exception
 
@@ -94,3 +103,7 @@ class TpmCounter:
             raise
         finally:
             api.tr_close(handle)
+
+
+def _read(api: Any, handle: Any) -> int:
+    return int.from_bytes(bytes(api.nv_read(handle, _BYTES, 0, handle)))
