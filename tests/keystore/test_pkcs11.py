@@ -329,14 +329,21 @@ def _gone(*_: object) -> None:
     raise TokenGone("it is away")
 
 
+@pytest.mark.parametrize(
+    ("lie", "value"),
+    [
+        (Attribute.EXTRACTABLE, True), (Attribute.SENSITIVE, False), (Attribute.PRIVATE, False),
+        (Attribute.LOCAL, False), (Attribute.NEVER_EXTRACTABLE, False),
+    ],
+)  # fmt: skip
 def test_a_token_whose_keys_could_leave_it_is_not_used(
-    tmp_path: Path, token: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, token: str, monkeypatch: pytest.MonkeyPatch, lie: Attribute, value: bool
 ) -> None:
     objects: Any = importlib.import_module("pkcs11._pkcs11").Object
     keystore, real = token_keystore(tmp_path, uri(token)), objects.__getitem__
 
     def leaky(key: Any, attribute: Attribute) -> object:
-        return attribute is Attribute.EXTRACTABLE or real(key, attribute)
+        return value if attribute is lie else real(key, attribute)
 
     with monkeypatch.context() as patch:
         patch.setattr(objects, "__getitem__", leaky)

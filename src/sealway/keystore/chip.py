@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from sealway.crypto.ports import Counter, Random
 from sealway.crypto.suites import Suite
 from sealway.keystore.ports import Kind
+
+PREFIX: Final = "sealway "
+"""With what the purpose of each key of Sealway begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class Purpose:
     @property
     def text(self) -> str:
         """All of it, in one line."""
-        return f"sealway {self.label} {self.kind} {self.suite.number}"
+        return f"{PREFIX}{self.label} {self.kind} {self.suite.number}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keys in a PKCS#11 token (OASIS PKCS #11 v2.40), found by CKA_ID.
 
-Invariant: a key is made sensitive and not extractable, the token is asked whether it is, and one that is not is
-destroyed. CKA_LABEL says what a key is for: only who is logged in can change that, as opposed to the index beside it.
+Invariant: a key is made in the token, private, sensitive and not extractable; the token is asked whether it was, before
+the first use in each process, and one that was not is not used. CKA_LABEL says what a key is for: only who is logged in can change that, as opposed to the index beside it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sealway.crypto.ports import Random
 from sealway.crypto.secret import Secret
 from sealway.errors import StateLost, TokenFailed
-from sealway.keystore.chip import ChipKey, Purpose
+from sealway.keystore.chip import PREFIX, ChipKey, Purpose
 from sealway.keystore.pkcs11_session import TokenSession, find_key
 from sealway.keystore.pkcs11_uri import TokenName
 from sealway.keystore.token import checked, compressed
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from pkcs11 import PrivateKey, Session
 
 IDENTITY_BYTES: Final = 16
+_KEPT: Final = ("PRIVATE", "SENSITIVE", "LOCAL", "NEVER_EXTRACTABLE")
+"""What is true of a key (§4.9, table 14) that was made in the token and has always been kept there. One that is not
+private needs no PIN to be put there: anybody could plant it."""
 _P256: Final = bytes.fromhex("06082a8648ce3d030107")  # the OID as DER, SEC 1 §C.2: the parameters' named curve
 _OCTETS: Final = b"\x04\x41"  # CKA_EC_POINT is the point in a DER OCTET STRING (§2.3.3); some tokens leave that away
 
@@ -61,17 +64,18 @@ class Pkcs11Chip:
         return ChipKey(purpose, identity, compressed(_bare(self._session.run(work))))
 
     def discard(self, reference: bytes) -> None:
-        """Destroy all that has this CKA_ID."""
-        from pkcs11 import Attribute
-
-        def work(session: Session) -> None:
-            for found in list(session.get_objects({Attribute.ID: reference})):
-                found.destroy()
-
-        self._session.run(work)
+        """Destroy Sealway's keys with this CKA_ID, and nothing else: who asks for it read it in a file that is
+        authenticated by nothing."""
+        if len(reference) != IDENTITY_BYTES:
+            return
+        self._session.run(lambda session: _destroy(session, reference))
+        self._session.forget(reference)
 
     def demand(self, key: ChipKey) -> None:
-        """Return if the key is there, cannot leave the token, and is what it says it is for. Raises StateLost."""
+        """Return if the key is there and is what it says it is for.
+
+        Raises StateLost; TokenFailed if it could leave the token, or was not made in it.
+        """
         if self._session.use(key.reference, _label) != key.purpose.text:
             raise StateLost(f"the token holds another key than {key.purpose.label} under its identifier")
         self._session.use(key.reference, _check_kept)
@@ -113,11 +117,22 @@ def _make(session: Session, identity: bytes, purpose: Purpose) -> bytes:
     return point
 
 
+def _destroy(session: Session, identity: bytes) -> None:
+    from pkcs11 import Attribute, ObjectClass
+
+    for kind in (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY):
+        for found in list(session.get_objects({Attribute.CLASS: kind, Attribute.ID: identity})):
+            if str(found[Attribute.LABEL]).startswith(PREFIX):
+                found.destroy()
+
+
 def _check_kept(private: PrivateKey) -> None:
     from pkcs11 import Attribute
 
-    if private[Attribute.EXTRACTABLE] or not private[Attribute.SENSITIVE]:
-        raise TokenFailed("the token lets this key leave it", hint="use another token, or a file")
+    if private[Attribute.EXTRACTABLE] or not all(private[Attribute[name]] for name in _KEPT):
+        raise TokenFailed(
+            "the token lets this key leave it, or did not make it itself", hint="use another token, or a file"
+        )
 
 
 def _label(private: PrivateKey) -> str:

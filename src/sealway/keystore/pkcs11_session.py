@@ -84,6 +84,11 @@ class TokenSession:
         """Return what an operation does with the session. Raises as ``use``."""
         return self._again(lambda: operation(self._logged_in()))
 
+    def forget(self, identity: bytes) -> None:
+        """Forget where a key is that was destroyed."""
+        with self._lock:
+            self._keys.pop(identity, None)
+
     def _again(self, work: Callable[[], T]) -> T:
         with self._lock:
             try:
