@@ -201,6 +201,8 @@ def test_a_pin_that_is_refused_is_not_offered_again(
     signer, session, tries = keystore.signer("identity"), sessions_of(keystore), []
 
     class Changed:
+        label, serial = token, b"1"
+
         def open(self, **_: object) -> object:
             tries.append(1)
             raise pkcs11.PinIncorrect

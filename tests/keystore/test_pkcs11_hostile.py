@@ -13,9 +13,13 @@ from pkcs11 import Attribute, ObjectClass
 from sealway.crypto.keys import SoftSigner
 from sealway.crypto.secret import Secret
 from sealway.crypto.suites import SUITE_2
-from sealway.errors import StateLost, TokenFailed
-from tests.keystore.softhsm import raw_session
-from tests.keystore.test_pkcs11 import changed, made, opened
+from sealway.errors import LocalMisuse, StateLost, TokenFailed, TokenLocked
+from sealway.keystore import pkcs11_session
+from sealway.keystore.pkcs11_session import TokenSession
+from sealway.keystore.pkcs11_uri import TokenName
+from sealway.keystore.places import open_keystore
+from tests.keystore.softhsm import SoftHsm, module, raw_session
+from tests.keystore.test_pkcs11 import changed, made, opened, sessions_of
 
 
 def test_a_key_that_was_planted_is_not_used(tmp_path: Path, token: str) -> None:
@@ -64,3 +68,83 @@ def test_a_key_that_was_removed_is_not_remembered(tmp_path: Path, token: str) ->
     keystore.remove("identity")
     with pytest.raises(StateLost, match="no keys with the identifier"):
         signer.sign(b"m")
+
+
+class Counted:
+    """A token that counts how often a PIN is offered to it, and takes one of them."""
+
+    label, serial = "counted", b"1"
+
+    def __init__(self, right: str) -> None:
+        self.right = right
+        self.offered: list[str] = []
+
+    def open(self, *, user_pin: str, **_: object) -> object:
+        self.offered.append(user_pin)
+        if user_pin != self.right:
+            raise pkcs11.PinIncorrect
+        return object()
+
+
+def test_a_pin_is_not_offered_again_after_it_was_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    name, token = TokenName("/counted.so", "counted"), Counted("2")
+    monkeypatch.setattr(pkcs11_session, "_find", lambda _: token)
+    for _ in range(3):
+        with pytest.raises(LocalMisuse, match="wrong PIN"):
+            TokenSession.open(name, Secret(b"1"))
+    assert token.offered == ["1"]
+    session = TokenSession.open(name, Secret(b"2"))
+    assert TokenSession.open(name, Secret(b"2")) is session
+    assert token.offered == ["1", "2"]
+    token.right = "1"
+    session._forget()
+    with pytest.raises(TokenLocked, match="any more: wrong PIN"):
+        session._logged_in()
+    with pytest.raises(LocalMisuse, match="wrong PIN"):
+        TokenSession.open(name, Secret(b"2"))
+    assert TokenSession.open(name, Secret(b"1")) is not session  # the one that was refused is in nobody's way
+    assert token.offered == ["1", "2", "2", "1"]
+
+
+def test_what_is_no_refusal_of_the_pin_is_not_taken_for_one(
+    tmp_path: Path, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keystore = made(tmp_path, token)
+    signer = keystore.signer("identity")
+    with monkeypatch.context() as patch:
+        patch.setattr(pkcs11_session, "_find", _several)
+        sessions_of(keystore)._forget()
+        with pytest.raises(LocalMisuse, match="several"):
+            signer.sign(b"m")
+    signer.public.verify(b"m", signer.sign(b"m"))
+
+
+def _several(_: object) -> None:
+    raise LocalMisuse("there are several such tokens")
+
+
+def test_a_slot_that_cannot_be_read_is_in_nobodys_way(
+    tmp_path: Path, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(tmp_path, token)
+
+    class Odd:
+        def get_token(self) -> None:
+            raise pkcs11.TokenNotRecognised
+
+    class Module:
+        def get_slots(self, **_: object) -> list[object]:
+            return [Odd(), *library.get_slots(token_present=True)]
+
+    library = pkcs11.lib(module())
+    monkeypatch.setattr(pkcs11, "lib", lambda _: Module())
+    assert opened(tmp_path).signer("identity").sign(b"m")
+
+
+def test_a_pin_that_is_no_text_is_in_no_error(tmp_path: Path, token: str, softhsm: SoftHsm) -> None:
+    made(tmp_path, token)
+    softhsm.begin_anew()
+    with pytest.raises(LocalMisuse, match="text in UTF-8") as refused:
+        open_keystore(tmp_path / "keys", Secret(b"1234\xff"))
+    assert refused.value.__cause__ is None
+    assert refused.value.__context__ is None

@@ -53,4 +53,4 @@ class Counter(Protocol):
         """Return the present value."""
 
     def reach(self, target: int) -> None:
-        """Count up to ``target``, durably, unless it is reached already; so it may be called again after any failure."""
+        """Count up to ``target``, durably, if it is not reached already: this may be called again after any failure."""

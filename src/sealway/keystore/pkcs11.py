@@ -2,7 +2,8 @@
 """Keys in a PKCS#11 token (OASIS PKCS #11 v2.40), found by CKA_ID.
 
 Invariant: a key is made in the token, private, sensitive and not extractable; the token is asked whether it was, before
-the first use in each process, and one that was not is not used. CKA_LABEL says what a key is for: only who is logged in can change that, as opposed to the index beside it.
+the first use in each process, and one that was not is not used. CKA_LABEL says what a key is for: only who is logged in
+can change that, as opposed to the index beside it.
 """
 
 from __future__ import annotations

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from sealway.crypto.secret import Secret
 from sealway.errors import LocalMisuse, SealwayError, StateLost, TokenFailed, TokenGone, TokenLocked
 from sealway.keystore.pkcs11_uri import TokenName
 
 if TYPE_CHECKING:
-    from pkcs11 import PrivateKey, Session, Token
+    from pkcs11 import PrivateKey, Session, Slot, Token
 
 T = TypeVar("T")
 
@@ -35,8 +34,13 @@ _WRONG: Final = frozenset({"PinIncorrect", "PinInvalid", "PinLenRange"})
 # What the bindings raise: PKCS11Error is a RuntimeError; nonsense that a module returns fails in one of the other ways.
 FAILURES: Final = (RuntimeError, ValueError, LookupError, TypeError, AttributeError)
 
-_locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
-_sessions: dict[tuple[str, str, bytes], TokenSession] = {}
+_Which: TypeAlias = tuple[str, str, bytes]
+"""A token: its module, label and serial number."""
+
+_locks: dict[str, threading.RLock] = {}
+_sessions: dict[_Which, TokenSession] = {}
+_refused: dict[_Which, list[Secret]] = {}
+"""PINs that a token has refused since it last took one."""
 
 
 class TokenSession:
@@ -45,7 +49,7 @@ class TokenSession:
     def __init__(self, name: TokenName, pin: Secret) -> None:
         self._name = name
         self._pin = pin
-        self._lock = _locks[name.module]
+        self._lock = _lock_of(name)
         self._session: Session | None = None
         self._keys: dict[bytes, PrivateKey] = {}
         self._refused: SealwayError | None = None
@@ -55,21 +59,22 @@ class TokenSession:
         """Return this process's session with a token, logged in.
 
         Raises:
-            LocalMisuse: a wrong PIN; python-pkcs11 is not installed; the module cannot be loaded.
+            LocalMisuse: a wrong PIN, or no UTF-8; python-pkcs11 is not installed; the module cannot be loaded.
             TokenGone: there is no such token.
             TokenLocked: it takes no PIN any more.
             TokenFailed: it answers with something else.
         """
-        with _locks[name.module]:
+        with _lock_of(name):
             token = _find(name)
-            known = _sessions.get((name.module, token.label, token.serial))
-            if known is not None:
+            known = _sessions.get(_which(name, token))
+            if known is not None and known._refused is None:
                 if known._pin != pin:  # the token is not asked, so this costs no try
                     raise LocalMisuse("wrong PIN")
                 return known
             made = cls(name, pin)
             made._session = made._log_in(token)
-            return _sessions.setdefault((name.module, token.label, token.serial), made)
+            _sessions[_which(name, token)] = made
+            return made
 
     def use(self, identity: bytes, operation: Callable[[PrivateKey], T]) -> T:
         """Return what an operation does with a private key; tried once more if the token was away.
@@ -101,6 +106,7 @@ class TokenSession:
             try:
                 return work()
             except FAILURES as error:
+                clear_openssl_errors()
                 raise self._told(error) from error
 
     def _forget(self) -> None:
@@ -112,8 +118,9 @@ class TokenSession:
         if self._refused is not None:
             raise self._refused
         if self._session is None:
+            token = _find(self._name)
             try:
-                self._session = self._log_in(_find(self._name))
+                self._session = self._log_in(token)
             except (LocalMisuse, TokenLocked) as error:
                 self._refused = TokenLocked(
                     f"the token does not take the PIN any more: {error.message}", hint="open the keystore anew"
@@ -128,12 +135,20 @@ class TokenSession:
         return key
 
     def _log_in(self, token: Token) -> Session:
+        refused = _refused.setdefault(_which(self._name, token), [])
+        if self._pin in refused:
+            raise LocalMisuse("wrong PIN", hint="the token has refused it before, and was not asked again")
         try:
-            return token.open(rw=True, user_pin=self._pin.reveal().decode("utf-8", "surrogateescape"))
+            session, taken = _opened(token, _text(self._pin))
         except FAILURES as error:
-            if type(error).__name__ == "UserAlreadyLoggedIn":  # by another part of this program
-                return token.open(rw=True)
+            if type(error).__name__ in _WRONG:
+                refused.append(self._pin)
             raise self._told(error) from error
+        finally:
+            clear_openssl_errors()
+        if taken:
+            refused.clear()
+        return session
 
     def _told(self, error: Exception) -> SealwayError:
         kind = type(error).__name__
@@ -146,6 +161,31 @@ class TokenSession:
         if kind in _HANDLES:
             return StateLost("the token does not have the key any more", hint="use the token that it was made in")
         return TokenFailed(f"the token failed: {kind}")
+
+
+def _opened(token: Token, pin: str) -> tuple[Session, bool]:
+    """Return a session, and whether the token has taken the PIN: it is not asked while this program is logged in."""
+    try:
+        return token.open(rw=True, user_pin=pin), True
+    except FAILURES as error:
+        if type(error).__name__ != "UserAlreadyLoggedIn":  # by another part of this program
+            raise
+    return token.open(rw=True), False
+
+
+def _text(pin: Secret) -> str:
+    """Return a PIN as text. Raises LocalMisuse outside of what Python says about it, which holds the PIN."""
+    with suppress(UnicodeDecodeError):
+        return pin.reveal().decode()
+    raise LocalMisuse("a PIN is text in UTF-8")
+
+
+def _lock_of(name: TokenName) -> threading.RLock:
+    return _locks.setdefault(name.module, threading.RLock())
+
+
+def _which(name: TokenName, token: Token) -> _Which:
+    return name.module, token.label, token.serial
 
 
 def find_key(session: Session, identity: bytes) -> PrivateKey:
@@ -175,15 +215,25 @@ def _find(name: TokenName) -> Token:
         raise LocalMisuse(f"cannot load the PKCS#11 module {name.module}: {_first_line(error)}", hint=hint) from None
     clear_openssl_errors()
     try:
-        found = [slot.get_token() for slot in module.get_slots(token_present=True)]
+        found = [_token_in(slot) for slot in module.get_slots(token_present=True)]
     except FAILURES as error:
         raise TokenFailed(f"the token failed: {type(error).__name__}") from error
-    fitting = [token for token in found if _fits(token, name)]
+    fitting = [token for token in found if token is not None and _fits(token, name)]
     if not fitting:
         raise TokenGone("there is no such token", hint=f"it is {name.token or name.serial}; is it plugged in?")
     if len(fitting) > 1:
         raise LocalMisuse("there are several such tokens", hint="give serial=… in the token's URI")
     return fitting[0]
+
+
+def _token_in(slot: Slot) -> Token | None:
+    """Return the token in a slot; None if it was pulled out just now, or is of a kind that the module does not know."""
+    try:
+        return slot.get_token()
+    except FAILURES as error:
+        if type(error).__name__ not in {"TokenNotPresent", "TokenNotRecognised"}:
+            raise
+        return None
 
 
 def clear_openssl_errors() -> None:

@@ -192,8 +192,11 @@ class TokenKeystore:
             self._write(replace(self.index, doomed=begun))
 
     def _write(self, index: Index) -> None:
-        """Keep an index. The file is written first: a crash or a failure leaves it one ahead of the counter, never more,
-        since that is made good before the file is written again."""
+        """Keep an index.
+
+        The file is written first: a crash or a failure leaves it one ahead of the counter, never more, since that is
+        made good before the file is written again.
+        """
         counter = self.chip.counter
         if counter is None:
             fresh = index
