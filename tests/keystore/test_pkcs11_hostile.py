@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from base64 import b64encode
 from pathlib import Path
 
@@ -14,12 +15,17 @@ from sealway.crypto.keys import SoftSigner
 from sealway.crypto.secret import Secret
 from sealway.crypto.suites import SUITE_2
 from sealway.errors import LocalMisuse, StateLost, TokenFailed, TokenLocked
+from sealway.home.home import Home
 from sealway.keystore import pkcs11_session
+from sealway.keystore.pkcs11 import Pkcs11Chip
 from sealway.keystore.pkcs11_session import TokenSession
 from sealway.keystore.pkcs11_uri import TokenName
 from sealway.keystore.places import open_keystore
-from tests.keystore.softhsm import SoftHsm, module, raw_session
-from tests.keystore.test_pkcs11 import changed, made, opened, sessions_of
+from sealway.keystore.token import TokenKeystore
+from sealway.keystore.trial import try_place
+from sealway.wire.address import Name
+from tests.keystore.softhsm import PIN, SoftHsm, module, raw_session, token_keystore, uri
+from tests.keystore.test_pkcs11 import changed, made, opened, private_keys, sessions_of
 
 
 def test_a_key_that_was_planted_is_not_used(tmp_path: Path, token: str) -> None:
@@ -148,3 +154,31 @@ def test_a_pin_that_is_no_text_is_in_no_error(tmp_path: Path, token: str, sofths
         open_keystore(tmp_path / "keys", Secret(b"1234\xff"))
     assert refused.value.__cause__ is None
     assert refused.value.__context__ is None
+
+
+def test_a_trial_that_fails_leaves_no_keys(tmp_path: Path, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    keystore = token_keystore(tmp_path, uri(token))
+    assert isinstance(keystore, TokenKeystore)
+    monkeypatch.setattr(TokenKeystore, "_prove", _broken)
+    with pytest.raises(TokenFailed, match="it may be broken"):
+        try_place(keystore, os.urandom, lambda: 0.0)
+    assert private_keys(token) == []
+
+
+def _broken(*_: object) -> None:
+    raise TokenFailed("it may be broken")
+
+
+def test_keys_that_are_discarded_are_destroyed_even_if_that_was_interrupted(
+    tmp_path: Path, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, pin = Home(tmp_path, "device"), Secret(PIN.encode())
+    home.prepare(Name.parse("sealway://home.example/device/a"), pin, place=uri(token))
+    assert len(private_keys(token)) == 2
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(Pkcs11Chip, "discard", _broken)
+            with pytest.raises(TokenFailed):
+                home.discard_keys(pin)
+    home.discard_keys(pin)
+    assert private_keys(token) == []

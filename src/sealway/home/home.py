@@ -35,6 +35,7 @@ from sealway.joining.ownership import Act, State, demand
 from sealway.keystore.places import keystore_at, open_keystore
 from sealway.keystore.ports import Keystore, Kind
 from sealway.keystore.private_file import read_private, replace_private
+from sealway.keystore.token import TokenKeystore
 from sealway.storage.directory import DirectoryLock, demand_free
 from sealway.storage.files import read_file
 from sealway.wire.address import Name
@@ -228,6 +229,8 @@ class Home:
                 keystore = self._open_keystore(passphrase)
                 for label in self._keys.keys() & keystore.labels().keys():
                     keystore.remove(label)
+                if isinstance(keystore, TokenKeystore):
+                    keystore.tidy()  # an earlier attempt may have been interrupted
 
     def add_grant(self, encoded: bytes) -> None:
         """Keep a grant that came after the enrolment. Raises as ``verify_grant`` and ``Grant.held_by``."""

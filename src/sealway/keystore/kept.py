@@ -7,6 +7,7 @@ Invariant: a change that another program made to the file in the meantime is nev
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -38,6 +39,12 @@ class KeptFile:
             raise LocalMisuse("the keystore is full", hint="remove keys that are no longer used")
         replace_private(self.path, content, check=self._check_unchanged)
         self._content = content
+
+    def remove(self) -> None:
+        """Remove the file, if this program has written it."""
+        if self._content is not None:
+            with suppress(OSError):
+                self.path.unlink()
 
     def _check_unchanged(self) -> None:
         if self._content is None:

@@ -15,7 +15,7 @@ from sealway.crypto.keys import POINT_BYTES, VerifyingKey, agree, agreed_x, gene
 from sealway.crypto.ports import Agreer, Random, Signer
 from sealway.crypto.secret import Secret
 from sealway.crypto.suites import SUITE_1, Suite
-from sealway.errors import LocalMisuse, NotAuthentic, StateLost, TokenFailed
+from sealway.errors import LocalMisuse, NotAuthentic, SealwayError, StateLost, TokenFailed
 from sealway.keystore.chip import Chip, ChipKey, Purpose
 from sealway.keystore.index import Index, encode_index
 from sealway.keystore.kept import KeptFile
@@ -89,10 +89,14 @@ class TokenKeystore:
 
     @classmethod
     def begin(cls, place: str, chip: Chip, file: KeptFile, random: Random) -> TokenKeystore:
-        """Make a keystore without keys. Raises LocalMisuse if there is such a file."""
+        """Make a keystore without keys. Raises LocalMisuse if there is such a file; TokenFailed, and leaves none."""
         count = chip.counter.value() if chip.counter is not None else 0
         keystore = cls(chip, Index(place, chip.settings, count=count), file, random)
-        keystore._write(keystore.index)
+        try:
+            keystore._write(keystore.index)
+        except SealwayError:
+            file.remove()  # it may be there already, and what it is about is not
+            raise
         return keystore
 
     @classmethod
@@ -113,9 +117,16 @@ class TokenKeystore:
 
     def retire(self) -> None:
         """Destroy all keys, and what else the chip keeps of this keystore. It cannot be used any more."""
-        for label in self.labels():
-            self.remove(label)
-        self.chip.retire()
+        try:
+            for label in self.labels():
+                self.remove(label)
+            self.tidy()
+        finally:
+            self.chip.retire()
+
+    def tidy(self) -> None:
+        """Destroy what is left of keys that were begun, or were removed while the chip was away. Raises TokenFailed."""
+        self._clear()
 
     def labels(self) -> dict[str, Kind]:
         """Return every label, with its key's kind."""
