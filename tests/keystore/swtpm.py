@@ -21,6 +21,8 @@ from sealway.keystore.tpm_name import TpmName
 
 _PATIENCE_S = 60.0
 _TRIES = 5
+_ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
+"""Its own --terminate ends it with the first connection, and tests open several."""
 
 contract: SwTpm | None = None
 """The one that the tests of the ports share."""
@@ -68,7 +70,7 @@ class SwTpm:
         ports = [f"type=tcp,port={port},bindaddr={HOST}" for port in (self.port, self.port + 1)]
         self.process = subprocess.Popen(
             [
-                "swtpm", "socket", "--tpm2", "--server", ports[0], "--ctrl", ports[1],
+                *_ENDS_WITH_US, "swtpm", "socket", "--tpm2", "--server", ports[0], "--ctrl", ports[1],
                 "--tpmstate", f"dir={self.state}", "--flags", "not-need-init,startup-clear",
             ],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -77,7 +79,9 @@ class SwTpm:
         while not {self.port, self.port + 1} <= self._listens_at():
             if self.process.poll() is not None:
                 return False
-            assert time.monotonic() < end, "swtpm does not listen"
+            if time.monotonic() > end:
+                self.cut_power()
+                raise AssertionError("swtpm does not listen")
             time.sleep(0.02)
         return True
 

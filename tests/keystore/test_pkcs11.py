@@ -278,6 +278,7 @@ def test_another_purpose_in_the_file_is_found_out(tmp_path: Path, token: str, en
         lambda fields: fields["keys"][0].update(label="No Label"),
         lambda fields: fields.update(doomed=["%"]),
         lambda fields: fields.update(keys=7),
+        lambda fields: fields.update(place=7),
     ],
 )
 def test_a_damaged_file(tmp_path: Path, token: str, change: Callable[[dict[str, Any]], None]) -> None:

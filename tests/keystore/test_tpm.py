@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -252,6 +253,36 @@ def bytes_of(length: int) -> bytes:
     return b"\x07" * length
 
 
+def test_who_lets_go_of_a_tpm_leaves_nothing_open(tpm: SwTpm) -> None:
+    def open_ones() -> int:
+        tpm.handles()
+        tpm.connection.close()
+        return len(os.listdir("/proc/self/fd"))
+
+    before = open_ones()
+    assert [open_ones() for _ in range(5)] == [before] * 5
+
+
+def test_where_counting_fails_at_first_there_is_no_file(
+    tpm: SwTpm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sealway.keystore.tpm_counter import TpmCounter
+
+    real = TpmCounter.reach
+
+    def reach(counter: TpmCounter, target: int) -> None:
+        if (tmp_path / "keys").exists():
+            raise TokenGone("it is away")
+        real(counter, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TpmCounter, "reach", reach)
+        with pytest.raises(TokenGone):
+            create_keystore(tpm.place, tmp_path / "keys", PASSPHRASE)
+    assert list(tmp_path.iterdir()) == [tpm.state]
+    assert made(tpm, tmp_path).labels()
+
+
 def test_what_cannot_be_begun_leaves_nothing(tpm: SwTpm, tmp_path: Path) -> None:
     with pytest.raises(LocalMisuse, match="cannot write"):
         create_keystore(tpm.place, tmp_path / "none" / "keys", PASSPHRASE)
@@ -272,7 +303,17 @@ def test_a_tpm_whose_owner_has_a_password(tpm: SwTpm, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "told"),
-    [(0x921, TokenLocked), (0x922, TokenFailed), (0x101, TokenFailed), (0x000A0001, TokenGone), (None, TokenFailed)],
+    [
+        (0x921, TokenLocked),
+        (0x922, TokenFailed),
+        (0x101, TokenFailed),
+        (0x000A0001, TokenGone),
+        (None, TokenFailed),
+        (0x9F, StateLost),
+        (0xA5, StateLost),
+        (0x8A, StateLost),
+        (0x9E, TokenFailed),
+    ],
 )
 def test_a_failure_that_stays_is_told(
     tpm: SwTpm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int | None, told: type[SealwayError]
@@ -312,7 +353,12 @@ def test_a_damaged_file(tpm: SwTpm, tmp_path: Path) -> None:
     made(tpm, tmp_path)
     path = tmp_path / "keys"
     whole = path.read_text()
-    for old, new in (('"salt": "', '"salt": "%'), ('"passes": "2"', '"passes": "99"'), ('"counter"', '"another"')):
+    for old, new in (
+        ('"salt": "', '"salt": "%'),
+        ('"salt": "', '"salt": "AAAA'),
+        ('"passes": "2"', '"passes": "99"'),
+        ('"counter"', '"another"'),
+    ):
         path.write_text(whole.replace(old, new))
         with pytest.raises(StateLost, match="damaged"):
             opened(tmp_path)

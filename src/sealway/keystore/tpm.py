@@ -54,7 +54,7 @@ class TpmChip:
         """Open what ``create`` began. Raises as it; also LocalMisuse for a wrong passphrase, StateLost for settings
         that cannot be read, and a TPM that was cleared."""
         try:
-            salt = b64decode(settings["salt"], validate=True)
+            salt = _salt(settings["salt"])
             cost = Cost(*(int(settings[part]) for part in ("memory_kib", "passes", "lanes")))
             handle = int(settings["counter"], 16)
         except (ValueError, KeyError, TypeError, LocalMisuse):
@@ -143,6 +143,13 @@ class TpmChip:
 
 def _auth(lock: Lock, what: str) -> Secret:
     return Secret(hmac.digest(lock.key.reveal(), what.encode(), "sha256"))
+
+
+def _salt(text: str) -> bytes:
+    salt = b64decode(text, validate=True)
+    if len(salt) != SALT_BYTES:
+        raise ValueError(text)
+    return salt
 
 
 def _template(purpose: Purpose) -> Any:

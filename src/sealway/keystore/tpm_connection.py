@@ -33,7 +33,7 @@ _FULL: Final = 0x902
 _LOCKOUT: Final = 0x921
 BAD_AUTH: Final = frozenset({0x8E, 0xA2})
 _NO_HANDLE: Final = frozenset({0x8B, *range(0x910, 0x917)})
-_NOT_OURS: Final = frozenset({0x9F, 0xBF, 0x9E})  # integrity, binding or type: another TPM, or one that was cleared
+_NOT_OURS: Final = frozenset({0x9F, 0xA5, 0x8A})  # integrity, binding or type: another TPM, or one that was cleared
 _LAYER: Final = 0xFF_0000
 _TCTI: Final = 0x0A_0000
 
@@ -105,11 +105,11 @@ class TpmConnection:
         if self._api is None:
             os.environ.setdefault("TSS2_LOG", "all+none")  # what goes wrong is told by errors
             try:
-                from tpm2_pytss import ESAPI, TCTILdr
+                from tpm2_pytss import ESAPI
             except ImportError:
-                hint = 'apt-get install libtss2-dev gcc; pip install "sealway[tpm]"'
+                hint = 'apt-get install libtss2-dev gcc python3-dev; pip install "sealway[tpm]"'
                 raise LocalMisuse("tpm2-pytss is not installed, which TPMs need", hint=hint) from None
-            self._api = ESAPI(TCTILdr(self._name.way, self._name.where))
+            self._api = ESAPI(f"{self._name.way}:{self._name.where}")  # as text: then it closes the way too
             atexit.register(self.close)
         return self._api
 
