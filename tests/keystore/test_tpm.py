@@ -162,6 +162,15 @@ def test_an_older_copy_of_the_file_is_found_out(tpm: SwTpm, tmp_path: Path) -> N
         opened(tmp_path)
 
 
+def test_an_older_list_with_the_present_count_is_accepted(tpm: SwTpm, tmp_path: Path) -> None:
+    """What THREAT_MODEL admits: nothing authenticates the list."""
+    keystore, path = made(tpm, tmp_path), tmp_path / "keys"
+    older = json.loads(path.read_text())
+    keystore.generate("agreement-2", "agree", SUITE_2)
+    path.write_text(json.dumps({**older, "count": keystore.index.count}, indent=1) + "\n")
+    assert opened(tmp_path).labels() == {"agreement": "agree", "identity": "sign"}
+
+
 def test_a_crash_between_file_and_counter_is_made_good(
     tpm: SwTpm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
