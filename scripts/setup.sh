@@ -37,8 +37,15 @@ find_python() {
     fail "$found is Python $version, and Sealway needs 3.11 or newer" "install a newer one (apt-get install python3.11 python3.11-venv), or name it: make PYTHON=/path/to/python3"
 }
 
+has_venv() {
+    "$python" -c 'import venv, ensurepip' >/dev/null 2>&1
+}
+
 need_venv() {
-    "$python" -c 'import venv, ensurepip' >/dev/null 2>&1 ||
+    if ! has_venv && [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+        apt_install python3-venv >/dev/null 2>&1 || :
+    fi
+    has_venv ||
         fail "this Python cannot make virtual environments: the modules venv and ensurepip are missing" "apt-get install python3-venv"
 }
 
@@ -91,15 +98,17 @@ install_system_packages() {
         return 0
     fi
     # shellcheck disable=SC2086 # a list of words on purpose
-    { apt_install $missing || { apt-get update -qq && apt_install $missing; }; } >"$venv/apt.log" 2>&1 ||
-        echo "hint: could not install$missing (see $venv/apt.log); the tests that need them will be skipped" >&2
+    apt_install $missing >"$venv/apt.log" 2>&1 && return 0
+    echo "hint: could not install all of$missing (see $venv/apt.log); the tests that need them will be skipped" >&2
+    complete=no
 }
 
 # Built from source, for which it needs a compiler and the TPM software stack; so the tools come without it.
 install_tpm_bindings() {
     echo "building what the tests of TPMs need, once" >&2
-    "$venv/bin/python" -m pip install --disable-pip-version-check --no-input -e ".[tpm]" >"$venv/tpm.log" 2>&1 ||
-        echo "hint: could not build tpm2-pytss (it needs gcc and libtss2-dev; see $venv/tpm.log); the tests that need it will be skipped" >&2
+    "$venv/bin/python" -m pip install --disable-pip-version-check --no-input -e ".[tpm]" >"$venv/tpm.log" 2>&1 && return 0
+    echo "hint: could not build tpm2-pytss (it needs gcc, libtss2-dev and python3-dev; see $venv/tpm.log); the tests that need it will be skipped" >&2
+    [ "$(id -u)" -ne 0 ] || complete=no
 }
 
 # The fuzzer has wheels for some platforms only, and cannot be built without clang; so it is no part of the tools.
@@ -112,8 +121,23 @@ install_fuzzer() {
     fi
 }
 
+# The lists of packages may be missing or old. One package that cannot be had must not keep the others away.
 apt_install() {
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null
+    apt_get_install "$@" && return 0
+    DEBIAN_FRONTEND=noninteractive apt-get update -qq -o Acquire::Retries=3 </dev/null || :
+    apt_get_install "$@" && return 0
+    [ $# -gt 1 ] || return 1
+    result=0
+    for package in "$@"; do
+        apt_get_install "$package" || result=1
+    done
+    return "$result"
+}
+
+# Another program may be installing something, for some minutes on a machine that has just been started.
+apt_get_install() {
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Dpkg::Options::=--force-confold "$@" </dev/null
 }
 
 main() {
@@ -134,6 +158,7 @@ main() {
         return
     fi
     install_python_packages "$wanted"
+    complete=yes
     if [ "$level" = dev ]; then
         install_system_packages
         install_tpm_bindings
@@ -142,7 +167,8 @@ main() {
         fingerprint >"$venv/sealway-runtime.stamp"
         level=dev
     fi
-    echo "$print" >"$venv/sealway-$level.stamp"
+    # Root could have had all of it: the next run tries again. Anybody else was told, and cannot do more here.
+    [ "$complete" = no ] || echo "$print" >"$venv/sealway-$level.stamp"
 }
 
 main

@@ -65,7 +65,8 @@ def test_where_venv_is_missing_one_hint_says_what_to_install(
     (tmp_path / "shadow").mkdir()
     (tmp_path / "shadow" / f"{hidden}.py").write_text("raise ImportError('hidden by the test')\n")
 
-    finished = _run(checkout, "make", target, PYTHONPATH=str(tmp_path / "shadow"))
+    path = _path_without_apt(tmp_path, "make")
+    finished = _run(checkout, "make", target, PYTHONPATH=str(tmp_path / "shadow"), PATH=path)
 
     error, hint = _assert_one_error_and_one_hint(finished)
     assert "virtual environment" in error
@@ -197,12 +198,27 @@ def test_an_interrupted_second_installation_is_finished_by_the_third(checkout: P
     assert list((checkout / ".venv").glob("*.stamp"))
 
 
-def _path_without_apt(directory: Path) -> str:
+def _path_without_apt(directory: Path, *more: str) -> str:
     """A PATH on which the system's package manager cannot be found: a test must not install anything."""
     tools = directory / "tools"
     if not tools.exists():
         tools.mkdir()
-        for tool in ("cat", "cp", "chmod", "dirname", "grep", "id", "mkdir", "rm", "sed", "sh", "tail", "touch", "env"):
+        for tool in (
+            "cat",
+            "cp",
+            "chmod",
+            "dirname",
+            "grep",
+            "id",
+            "mkdir",
+            "rm",
+            "sed",
+            "sh",
+            "tail",
+            "touch",
+            "env",
+            *more,
+        ):
             found = shutil.which(tool)
             assert found is not None, tool
             (tools / tool).symlink_to(found)
@@ -225,7 +241,10 @@ def test_root_gets_the_system_packages_that_tests_need(checkout: Path, tmp_path:
 
     assert finished.returncode == 0, finished.stderr
     assert "install" in (tmp_path / "apt-calls").read_text()
-    assert "libcoap3-bin libtss2-dev openssl pkg-config softhsm2 sqlite3" in (tmp_path / "apt-calls").read_text()
+    assert (
+        "libcoap3-bin libtss2-dev openssl pkg-config python3-dev softhsm2 sqlite3"
+        in (tmp_path / "apt-calls").read_text()
+    )
 
 
 def test_where_the_bindings_of_tpms_cannot_be_built_it_says_so(checkout: Path, tmp_path: Path) -> None:
@@ -239,6 +258,42 @@ def test_where_the_bindings_of_tpms_cannot_be_built_it_says_so(checkout: Path, t
     assert finished.returncode == 0, finished.stderr
     assert "hint: could not build tpm2-pytss" in finished.stderr
     assert "no compiler" in (checkout / ".venv" / "tpm.log").read_text()
+
+
+def test_one_package_that_cannot_be_had_keeps_none_of_the_others_away(checkout: Path, tmp_path: Path) -> None:
+    python = _fake_python(tmp_path / "fake", pip_works=True)
+    path = _fake_packages(tmp_path, user=0)
+    apt = tmp_path / "apt" / "apt-get"
+    apt.write_text(apt.read_text() + 'case "$*" in *chromium*) exit 100;; esac\n')
+
+    finished = _run(checkout, "scripts/setup.sh", "dev", PYTHON=str(python), PATH=path)
+
+    assert finished.returncode == 0, finished.stderr
+    assert "hint: could not install all of" in finished.stderr
+    calls = (tmp_path / "apt-calls").read_text().splitlines()
+    assert [call.rsplit(maxsplit=1)[1] for call in calls if call.startswith("install")][2:] == [
+        line.split()[0] for line in (checkout / "scripts" / "apt-packages.txt").read_text().splitlines()[1:]
+    ]
+    assert calls[1].startswith("update")
+    # The tools are there for the demo; the next run tries again.
+    assert [stamp.name for stamp in (checkout / ".venv").glob("*.stamp")] == ["sealway-runtime.stamp"]
+
+
+def test_root_gets_the_module_that_makes_environments(checkout: Path, tmp_path: Path) -> None:
+    python = _fake_python(tmp_path / "fake", pip_works=True)
+    shadow = tmp_path / "shadow" / "ensurepip.py"
+    shadow.parent.mkdir()
+    shadow.write_text("raise ImportError('hidden by the test')\n")
+    path = _fake_packages(tmp_path, user=0)
+    apt = tmp_path / "apt" / "apt-get"
+    apt.write_text(apt.read_text() + f'case "$*" in *python3-venv) rm -f "{shadow}";; esac\n')
+
+    finished = _run(
+        checkout, "scripts/setup.sh", "runtime", PYTHON=str(python), PATH=path, PYTHONPATH=str(shadow.parent)
+    )
+
+    assert finished.returncode == 0, finished.stderr
+    assert "python3-venv" in (tmp_path / "apt-calls").read_text()
 
 
 def test_anybody_else_is_told_which_ones(checkout: Path, tmp_path: Path) -> None:
