@@ -225,7 +225,8 @@ def test_an_answer_that_was_lost_counts_once(tpm: SwTpm, tmp_path: Path, monkeyp
     from tpm2_pytss import ESAPI, TSS2_Exception
 
     keystore = made(tpm, tmp_path)
-    real, lost = ESAPI.nv_increment, []
+    real = ESAPI.nv_increment
+    lost: list[int] = []
 
     def increment(api: Any, *given: Any) -> None:
         real(api, *given)

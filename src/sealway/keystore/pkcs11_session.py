@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One session with one PKCS#11 token, for all of this process; it is opened again when the token was away.
 
-Invariant: a PIN that a token has refused is never offered to it again, since each such try brings the token nearer to
-locking itself; and no two threads are in a module at a time, since modules need not allow for it (PKCS #11 v2.40 §5.4:
-``C_Initialize`` without arguments).
+Invariant: a PIN that a token has refused is not offered to it again by this process until it has taken another one,
+since each such try brings the token nearer to locking itself; and no two threads are in a module at a time, since
+modules need not allow for it (PKCS #11 v2.40 §5.4: ``C_Initialize`` without arguments).
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class TokenSession:
         if self._refused is not None:
             raise self._refused
         if self._session is None:
-            token = _find(self._name)
+            token = self._found_again()
             try:
                 self._session = self._log_in(token)
             except (LocalMisuse, TokenLocked) as error:
@@ -127,6 +127,13 @@ class TokenSession:
                 )
                 raise self._refused from None
         return self._session
+
+    def _found_again(self) -> Token:
+        """Return the token. It was found once, so what is wrong now is no misuse: a start that came has to wait."""
+        try:
+            return _find(self._name)
+        except LocalMisuse as error:
+            raise TokenFailed(error.message, hint=error.hint) from None
 
     def _key(self, identity: bytes) -> PrivateKey:
         key = self._keys.get(identity)
