@@ -233,6 +233,34 @@ def test_garbage_of_the_wrong_length(tmp_path: Path, token: str) -> None:
         signer.sign(b"m")
 
 
+class Stripping:
+    """A key of a module that leaves leading zeros of what it agrees away, or gives too much or nothing."""
+
+    def __init__(self, value: bytes) -> None:
+        self.value = value
+
+    def derive_key(self, *_: object, **__: object) -> Stripping:
+        return self
+
+    def __getitem__(self, _: object) -> bytes:
+        return self.value
+
+    def destroy(self) -> None:
+        pass
+
+
+def test_leading_zeros_that_a_module_leaves_away_are_put_back(tmp_path: Path, token: str) -> None:
+    keystore = made(tmp_path, token)
+    key = keystore.index.keys["agreement"]
+    keys, point = sessions_of(keystore)._keys, b"\x04" + bytes(64)
+    keys[key.reference] = Stripping(b"\x07" * 30)
+    assert keystore.chip.agree(key, point) == bytes(2) + b"\x07" * 30
+    for value in (b"", bytes(33)):
+        keys[key.reference] = Stripping(value)
+        with pytest.raises(TokenFailed, match=f"an agreement of {len(value)} bytes"):
+            keystore.chip.agree(key, point)
+
+
 def test_garbage_is_no_proof(tmp_path: Path, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made(tmp_path, token)
     keystore = opened(tmp_path)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from sealway.crypto.ports import Agreer
 from sealway.crypto.secret import Secret
 from sealway.errors import TokenGone
 from sealway.keystore.memory import MemoryKeystore
-from sealway.sdk import intake
+from sealway.protocol.policy import DEFAULT_POLICY
 from sealway.sdk.agreements import AgreementKeys
+from sealway.sdk.intake import TRIES
+from sealway.transports.memory import MemoryCarrier
 from tests.sdk.small_town import OPS, SmallTown, found, until
 
 
@@ -58,18 +61,28 @@ def plug(monkeypatch: pytest.MonkeyPatch) -> Plug:
     return plug
 
 
-async def test_a_start_waits_until_the_token_is_back(
+async def test_a_start_keeps_nothing_from_being_collected_and_comes_through_when_the_token_is_back(
     tmp_path: Path, plug: Plug, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "TRIES", 2)
+    """A hub hands out what is oldest: here the start alone, as it does if there are a hundred of them."""
     monkeypatch.setattr("sealway.sdk.endpoint.PAUSE_S", 0.01)
+    monkeypatch.setattr(MemoryCarrier.collect, "__kwdefaults__", {"wait": 0.0, "most": 1})
     found(tmp_path)
     town = SmallTown(tmp_path)
-    async with town.ops() as ops:
-        plug.first, plug.pulled = ops.endpoint.member.agreements, True
+    async with town.ops() as ops, town.meter("other") as other:
+        plug.first = ops.endpoint.member.agreements
+        await other.send(OPS, "readings", b"20")
+        async with asyncio.timeout(60):
+            assert (await ops.next_event()).message.payload == b"20"
+        plug.pulled = True
         async with town.meter() as meter:
+            meter.endpoint.outbox._policy = replace(DEFAULT_POLICY, reoffer_after_ms=50, longest_reoffer_ms=200)
             await meter.send(OPS, "readings", b"21")
-            await until(lambda: plug.missed > 5, 60)
+            await until(lambda: plug.missed > 0, 60)
+            await other.send(OPS, "readings", b"22")
+            async with asyncio.timeout(60):
+                assert (await ops.next_event()).message.payload == b"22"
+            await until(lambda: plug.missed > 2 * TRIES, 60)
             plug.pulled = False
             async with asyncio.timeout(60):
                 assert (await ops.next_event()).message.payload == b"21"

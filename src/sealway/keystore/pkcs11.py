@@ -17,7 +17,7 @@ from sealway.errors import StateLost, TokenFailed
 from sealway.keystore.chip import PREFIX, ChipKey, Purpose
 from sealway.keystore.pkcs11_session import TokenSession, find_key
 from sealway.keystore.pkcs11_uri import TokenName
-from sealway.keystore.token import checked, compressed
+from sealway.keystore.token import checked, compressed, padded
 
 if TYPE_CHECKING:
     from pkcs11 import PrivateKey, Session
@@ -91,8 +91,8 @@ class Pkcs11Chip:
         return checked(self._session.use(key.reference, work), 64, "a signature")
 
     def agree(self, key: ChipKey, point: bytes) -> bytes:
-        """Return the product's x-coordinate (§2.3.8, without a KDF)."""
-        return checked(self._session.use(key.reference, lambda private: _derived(private, point)), 32, "an agreement")
+        """Return the product's x-coordinate (§2.3.8, without a KDF). Some modules leave leading zeros of it away."""
+        return padded(self._session.use(key.reference, lambda private: _derived(private, point)), "an agreement")
 
 
 def _make(session: Session, identity: bytes, purpose: Purpose) -> bytes:

@@ -24,6 +24,7 @@ from sealway.keystore.ports import Kind
 
 _PROOF: Final = b"sealway proof of a key in a token, no message"
 _CHALLENGE_BYTES: Final = 32
+_NUMBER_BYTES: Final = 32  # a coordinate, or half a signature, of P-256
 
 
 class TokenSigner:
@@ -261,6 +262,13 @@ def checked(result: bytes, length: int, what: str) -> bytes:
     if len(result) != length:
         raise TokenFailed(f"the token gave {what} of {len(result)} bytes, not {length}", hint="it may be broken")
     return result
+
+
+def padded(number: bytes, what: str) -> bytes:
+    """Return a number that a chip gave in 32 bytes; some leave leading zeros away. Raises TokenFailed."""
+    if not 0 < len(number) <= _NUMBER_BYTES:
+        raise TokenFailed(f"the token gave {what} of {len(number)} bytes", hint="it may be broken")
+    return number.rjust(_NUMBER_BYTES, b"\x00")
 
 
 def compressed(point: bytes) -> bytes:

@@ -18,15 +18,16 @@ from typing import Any, Final
 
 from sealway.crypto.ports import Random
 from sealway.crypto.secret import Secret
-from sealway.errors import LocalMisuse, StateLost, TokenFailed
+from sealway.errors import LocalMisuse, StateLost
 from sealway.keystore.chip import ChipKey, Purpose
 from sealway.keystore.sealing import SALT_BYTES, Cost, Lock
-from sealway.keystore.token import compressed
+from sealway.keystore.token import compressed, padded
 from sealway.keystore.tpm_connection import TpmConnection
 from sealway.keystore.tpm_counter import TpmCounter
 from sealway.keystore.tpm_name import TpmName
 
 _COORDINATE: Final = 32
+_NUMBER: Final = "a number"
 
 
 class TpmChip:
@@ -109,7 +110,7 @@ class TpmChip:
             return bytes(parts.signatureR), bytes(parts.signatureS)
 
         r, s = self._connection.use(key.reference, self._auth(key.purpose), work)
-        return _padded(r) + _padded(s)
+        return padded(r, _NUMBER) + padded(s, _NUMBER)
 
     def agree(self, key: ChipKey, point: bytes) -> bytes:
         """Return the product's x-coordinate (Part 3, §14.5)."""
@@ -121,7 +122,7 @@ class TpmChip:
             product = api.ecdh_zgen(handle, peer)
             return bytes(product.point.x)
 
-        return _padded(self._connection.use(key.reference, self._auth(key.purpose), work))
+        return padded(self._connection.use(key.reference, self._auth(key.purpose), work), _NUMBER)
 
     def _auth(self, purpose: Purpose) -> Secret:
         return _auth(self._lock, purpose.text)
@@ -137,7 +138,7 @@ class TpmChip:
         finally:
             api.flush_context(parent)
         point = public.publicArea.unique.ecc
-        uncompressed = b"\x04" + _padded(bytes(point.x)) + _padded(bytes(point.y))
+        uncompressed = b"\x04" + padded(bytes(point.x), _NUMBER) + padded(bytes(point.y), _NUMBER)
         return ChipKey(purpose, public.marshal() + private.marshal(), compressed(uncompressed))
 
 
@@ -169,10 +170,3 @@ def _unrestricted() -> tuple[Any, Any]:
 
     ticket = TPMT_TK_HASHCHECK(tag=TPM2_ST.HASHCHECK, hierarchy=TPM2_RH.OWNER)
     return TPMT_SIG_SCHEME(scheme=TPM2_ALG.NULL), ticket
-
-
-def _padded(number: bytes) -> bytes:
-    """Return a number of a TPM in 32 bytes; some leave leading zeros away. Raises TokenFailed."""
-    if not 0 < len(number) <= _COORDINATE:
-        raise TokenFailed(f"the TPM gave a number of {len(number)} bytes", hint="it may be broken")
-    return number.rjust(_COORDINATE, b"\x00")

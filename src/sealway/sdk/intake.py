@@ -74,9 +74,7 @@ class Intake:
 
     def _is_worth_another_try(self, item: Collected, error: SealwayError) -> bool:
         """What a start names could not be fetched, the keys could not be used, too much was opened: all may pass."""
-        if isinstance(error, TokenFailed):
-            return True  # nothing was wrong with the start; it waits at the hop until the keys are back
-        if isinstance(error, NotFound) or not isinstance(error, TransportFailed | RateLimited):
+        if isinstance(error, NotFound) or not isinstance(error, TransportFailed | RateLimited | TokenFailed):
             return False
         key = (item.mailbox, item.sequence)
         self._tries[key] = self._tries.get(key, 0) + 1
