@@ -10,8 +10,10 @@ import pytest
 from sealway.errors import RateLimited
 from sealway.sdk import endpoint as endpoints
 from sealway.sdk import outbox, role
+from sealway.sdk.endpoint import Endpoint
 from sealway.transports.memory import Honest
 from sealway.transports.ports import Collected
+from sealway.wire.message import CODE_CHANGED, Message
 from tests.sdk.test_endpoint_state import count
 from tests.system.world import World, counters, ready, until
 
@@ -54,6 +56,39 @@ async def test_answers_that_nobody_acknowledges_take_no_room_from_others(world: 
         assert not world.executed[b"mine"]
 
 
+async def test_what_a_device_sends_of_its_own_accord_does_not_keep_it_from_answering(
+    world: World, little_room: None
+) -> None:
+    """An application that reads nothing for a while is owed many readings, before and after a restart."""
+    share = ROOM // outbox.SHARE
+    async with world.application() as ops:
+        async with world.device() as meter:
+            await ready(meter, ops)
+            await meter.send(world.ops, "readings", b"first")
+            world.hub.away = True
+            for n in range(2 * share):
+                await meter.send(world.ops, "readings", b"%d" % n)
+            _demand_room(meter.endpoint, world)
+            for held in meter.endpoint.sessions.with_peer(str(world.ops)):
+                for _ in range(share):
+                    meter.endpoint.engine.seal(held, Message(CODE_CHANGED, payload=b"did"))
+            await meter.endpoint.journal.commit()
+            with pytest.raises(RateLimited, match="by the one"):
+                _demand_room(meter.endpoint, world)
+        world.hub.away = True
+        async with world.device() as meter:
+            box = meter.endpoint.outbox
+            assert len(box) >= 3 * share and sum(box._held.values()) == share
+            with pytest.raises(RateLimited, match="by the one"):
+                _demand_room(meter.endpoint, world)
+        world.hub.away = False
+
+
+def _demand_room(endpoint: Endpoint, world: World) -> None:
+    theirs = [held.session.hash for held in endpoint.sessions.with_peer(str(world.ops))]
+    endpoint.outbox.demand_room(lambda: theirs, ROOM, endpoints.OUTBOX_BYTES)
+
+
 async def _no_wait() -> None:
     """The attacker's program does not slow itself down."""
 
@@ -61,7 +96,7 @@ async def _no_wait() -> None:
 def test_a_peer_that_is_owed_much_is_refused_and_others_are_not() -> None:
     mine, other = bytes(32), b"\1" * 32
     box = outbox.Outbox()
-    box.add_all([((mine, n), outbox.Outgoing("m", b"x" * 100, kept=True)) for n in range(4)])
+    box.add_all([((mine, n), outbox.Outgoing("m", b"x" * 100, kept=True, answer=True)) for n in range(4)])
     box.demand_room(lambda: [other], ROOM, 1 << 20)
     for envelopes, size in ((ROOM, 1 << 20), (1 << 20, 1_600)):
         with pytest.raises(RateLimited, match="by the one"):

@@ -36,7 +36,8 @@ from sealway.wire.message import CODE_EMPTY, FileKey, FirstIdentity, Message
 
 _SENT = "INSERT INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _WAITING = (
-    "SELECT session, number, peer, mailbox, envelope FROM sent JOIN sessions ON hash = session AND state IS NOT NULL"
+    "SELECT session, number, peer, mailbox, envelope, sent.slot IS NULL AND substr(message, 1, 1) >= x'40'"
+    " FROM sent JOIN sessions ON hash = session AND state IS NOT NULL"
     " WHERE envelope IS NOT NULL ORDER BY sent.sealed, session, number"
 )
 _INBOX = (
@@ -86,8 +87,8 @@ class Engine:
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Fill the outbox from what an earlier process left unacknowledged."""
-        for session, number, peer, mailbox, envelope in connection.execute(_WAITING):
-            outgoing = Outgoing(mailbox or Name.parse(peer).mailbox, envelope, kept=True)
+        for session, number, peer, mailbox, envelope, answer in connection.execute(_WAITING):
+            outgoing = Outgoing(mailbox or Name.parse(peer).mailbox, envelope, kept=True, answer=answer == 1)
             self.outbox.add_all([((session, number), outgoing)])
         (last,) = connection.execute("SELECT max(id) FROM inbox").fetchone()
         self._last_row = last or 0
@@ -143,7 +144,7 @@ class Engine:
             _SENT, session.hash, sealed.number, sealed.tag, uptime.boot, uptime.ms, now_ms, first, first_number, *kept
         )
         self.sessions.touch(held)
-        self._offer(held, sealed)
+        self._offer(held, sealed, message)
         return identity or FirstIdentity.proven(session.hash, sealed.number), sealed.envelope
 
     def _kept(self, message: Message, content: bytes, envelope: bytes) -> tuple[bytes, bytes, int | None]:
@@ -157,8 +158,8 @@ class Engine:
         """What this end says of its silence, until the peer has acknowledged something that said it."""
         return self.max_silence_s if held.session.send.highest_acked < 0 else None
 
-    def _offer(self, held: Held, sealed: Sealed) -> None:
-        outgoing = Outgoing(held.address, sealed.envelope, sealed.kept)
+    def _offer(self, held: Held, sealed: Sealed, message: Message) -> None:
+        outgoing = Outgoing(held.address, sealed.envelope, sealed.kept, message.code >= 0x40)
         self.journal.tell(self._send, ((held.session.hash, sealed.number), outgoing))
 
     def seal_if_due(self, held: Held, now_ms: int) -> None:

@@ -38,6 +38,8 @@ class Outgoing:
     mailbox: str
     envelope: bytes
     kept: bool
+    answer: bool = False
+    """It carries a response: only these count as a peer's share."""
     due_ms: int = 0
     offered_ms: int = 0
     accepted: int = 0
@@ -56,7 +58,7 @@ class Outbox:
         self._policy = policy
         self._items: dict[Key, Outgoing] = {}
         self._bytes = 0
-        self._held: Counter[bytes] = Counter()  # of each session: envelopes, and below their bytes
+        self._held: Counter[bytes] = Counter()  # of each session: envelopes with answers, and below their bytes
         self._sizes: Counter[bytes] = Counter()
         self.wake = asyncio.Event()
 
@@ -77,14 +79,15 @@ class Outbox:
         """Offer envelopes that have just become durable."""
         self._items.update(sealed)
         for (session, _), item in sealed:
-            self._held[session] += 1
-            self._sizes[session] += len(item.envelope)
             self._bytes += len(item.envelope)
+            if item.answer:
+                self._held[session] += 1
+                self._sizes[session] += len(item.envelope)
         self.wake.set()
 
     def demand_room(self, sessions: Callable[[], Iterable[bytes]], envelopes: int, size: int) -> None:
         """Return if a peer can be answered: it may ask without end, and never acknowledge, and must take no room away
-        from others.
+        from others. What this end sent it of its own accord, such as readings, is not held against it.
 
         Args:
             sessions: the hashes of those that are held with it.
@@ -169,8 +172,11 @@ class Outbox:
         return [n for first, last in ranges for n in range(first, last + 1)]
 
     def _remove(self, key: Key) -> None:
-        session, size = key[0], len(self._items.pop(key).envelope)
+        session, item = key[0], self._items.pop(key)
+        size = len(item.envelope)
         self._bytes -= size
+        if not item.answer:
+            return
         self._held[session] -= 1
         self._sizes[session] -= size
         if not self._held[session]:
