@@ -88,6 +88,29 @@ async def test_a_start_keeps_nothing_from_being_collected_and_comes_through_when
                 assert (await ops.next_event()).message.payload == b"21"
 
 
+async def test_no_key_of_a_peer_is_claimed_while_it_is_away(tmp_path: Path, plug: Plug) -> None:
+    found(tmp_path)
+    town = SmallTown(tmp_path)
+    async with town.ops() as ops, town.meter() as meter:
+        await until(lambda: ops.endpoint.prekeys.newest is not None, 60)
+        plug.first, plug.pulled = meter.endpoint.member.agreements, True
+        claimed, claim = 0, meter.endpoint.carrier.claim_bundle
+
+        async def counting(name: str) -> bytes:
+            nonlocal claimed
+            claimed += 1
+            return await claim(name)
+
+        meter.endpoint.carrier.claim_bundle = counting  # type: ignore[method-assign]
+        sending = asyncio.create_task(meter.send(OPS, "readings", b"21"))
+        await until(lambda: plug.missed > 2, 60)
+        assert not claimed
+        plug.pulled = False
+        async with asyncio.timeout(60):
+            await sending
+            assert (await ops.next_event()).message.payload == b"21"
+
+
 def test_keys_are_not_replaced_while_it_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     keystore = MemoryKeystore()
     keystore.generate("agreement", "agree")

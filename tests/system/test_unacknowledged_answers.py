@@ -11,9 +11,10 @@ from sealway.errors import RateLimited
 from sealway.sdk import endpoint as endpoints
 from sealway.sdk import outbox, role
 from sealway.sdk.endpoint import Endpoint
+from sealway.sdk.inbox import Received
 from sealway.transports.memory import Honest
 from sealway.transports.ports import Collected
-from sealway.wire.message import CODE_CHANGED, Message
+from sealway.wire.message import CODE_CHANGED, CODE_POST, FirstIdentity, Message
 from tests.sdk.test_endpoint_state import count
 from tests.system.world import World, counters, ready, until
 
@@ -91,6 +92,26 @@ def _demand_room(endpoint: Endpoint, world: World) -> None:
 
 async def _no_wait() -> None:
     """The attacker's program does not slow itself down."""
+
+
+async def test_peers_that_fill_the_room_for_what_waits_give_it_to_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(role, "MOST_PUT_OFF", 6)
+    monkeypatch.setattr(role, "MOST_PUT_OFF_OF_ONE", 3)
+    async with world.device() as meter:
+        for row, peer in enumerate(("a", "a", "a", "b", "b", "b", "a", "c", "d", "c", "d", "c"), 1):
+            await meter._put_it_off(_asked(row, peer))
+        left = sorted((row, received.peer) for row, (_, _, received) in meter._put_off.items())
+        assert left == [(1, "a"), (4, "b"), (8, "c"), (9, "d"), (10, "c"), (11, "d")]
+        assert counters(meter)["requests_dropped"] == 6
+        await meter._put_it_off(_asked(1, "a"))  # has its place already
+        assert len(meter._put_off) == 6
+
+
+def _asked(row: int, peer: str) -> Received:
+    message = Message(CODE_POST, ("valve",), request_id=row.to_bytes(8))
+    return Received(peer, message, FirstIdentity(bytes(32), row), bytes(32), 0, row)
 
 
 def test_a_peer_that_is_owed_much_is_refused_and_others_are_not() -> None:

@@ -89,6 +89,7 @@ class Links:
         self._refuse_too_many(str(name), 2 * SESSIONS_PER_PEER)
         own, before = self._own(), self._sessions.sending_to(str(name))
         if offer is None:
+            self._demand_token(own)
             offer = await self._directory.offer(name)
         held = self._sessions.sending_to(str(name))
         if held is not None and held is not before:  # the peer's start came in the meantime
@@ -109,6 +110,11 @@ class Links:
         self._sessions.send_on(held)
         self._journal.count("sessions_begun")
         return held
+
+    def _demand_token(self, own: OwnBundle) -> None:
+        """Return if the agreement key can be used. While a token is away each try would use up a one-time key of the
+        peer. Raises TokenFailed."""
+        self._own_keys(own).agreer.agree(own.proven.claims.signed_prekey)
 
     async def open_start(
         self, envelope: Envelope, header: StartHeader, initiator: ProvenBundle | None = None

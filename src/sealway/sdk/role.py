@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -213,17 +214,30 @@ class Role(Membership):
 
     async def _put_it_off(self, received: Received) -> None:
         """Take the request up again later; above a bound not at all: it would stay on the disk, and who asks is told
-        by nobody what came of it, as after its timeout."""
+        by nobody what came of it, as after its timeout. Who has most gives room to others."""
         _, pause, _ = self._put_off.get(received.row, (0, FIRST_PUT_OFF_MS // 2, received))
         pause = min(pause * 2, LONGEST_PUT_OFF_MS)
-        of_one = sum(other.peer == received.peer for _, _, other in self._put_off.values())
-        room = len(self._put_off) < MOST_PUT_OFF and of_one < MOST_PUT_OFF_OF_ONE
-        if received.row not in self._put_off and not room:
-            self.endpoint.note_handled(received)
+        dropped = None if received.row in self._put_off else self._one_too_many(received)
+        if dropped is not received:
+            self._put_off[received.row] = (self.endpoint.clock.uptime().ms + pause, pause, received)
+        if dropped is not None:
+            self._put_off.pop(dropped.row, None)
+            self.endpoint.note_handled(dropped)
             self.endpoint.journal.count("requests_dropped")
             await self.endpoint.journal.commit()
-        else:
-            self._put_off[received.row] = (self.endpoint.clock.uptime().ms + pause, pause, received)
+
+    def _one_too_many(self, received: Received) -> Received | None:
+        """Return what has to go if this is to be put off too: itself, or the newest of the peer that has most."""
+        waiting = Counter(other.peer for _, _, other in self._put_off.values())
+        if waiting[received.peer] >= MOST_PUT_OFF_OF_ONE:
+            return received
+        if len(self._put_off) < MOST_PUT_OFF:
+            return None
+        peer, most = waiting.most_common(1)[0]
+        if waiting[received.peer] >= most:
+            return received
+        newest = max(row for row, (_, _, other) in self._put_off.items() if other.peer == peer)
+        return self._put_off[newest][2]
 
     async def _wait(self) -> None:
         """Give up on answers that did not come in time; take up again what was put off."""
@@ -245,13 +259,12 @@ class Role(Membership):
         return [await self._events.next(), *self._events.take(most - 1)]
 
     async def happenings(self) -> Event:
-        """Return the next event: Missing, Silent, Unacknowledged, ForkSuspected, WithoutOneTimeKey,
-        Unread."""
+        """Return the next event: Missing, Silent, Unacknowledged, ForkSuspected, WithoutOneTimeKey, Unread, Moved."""
         return await self.endpoint.events.next()
 
     async def events(self) -> AsyncIterator[Event]:
         """Yield what happens besides messages: Missing, Silent, Unacknowledged, ForkSuspected, WithoutOneTimeKey,
-        Unread.
+        Unread, Moved.
 
         The newest 1024 are kept for whoever looks late. Ends when this endpoint is closed; raises what stopped it
         otherwise.
