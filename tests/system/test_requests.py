@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -239,23 +241,36 @@ async def test_a_grant_that_was_forged_is_refused(world: World) -> None:
 
 @pytest.mark.parametrize("bound", ["MOST_REMEMBERED", "MOST_REMEMBERED_BYTES"])
 async def test_what_is_remembered_of_requests_is_bounded(
-    fast: World, monkeypatch: pytest.MonkeyPatch, bound: str
+    fast: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, bound: str
 ) -> None:
     """Even of an application that has a grant; another one gets through, and it does itself when they are forgotten."""
-    monkeypatch.setattr(executor, bound, 4 if bound == "MOST_REMEMBERED" else 20)
+    monkeypatch.setattr(executor, bound, 5 if bound == "MOST_REMEMBERED" else 35)
     monkeypatch.setattr(executor, "LOOKS_EVERY", 2)
+    monkeypatch.setattr(executor, "FULL_FOR_MS", 6 * 3_600_000)
+    looks = 0
     async with fast.device() as meter, fast.application() as ops, fast.application("other") as other:
         await ready(meter, ops, other)
-        refused = 0
+        read, refused = meter.endpoint.store.read, 0
+
+        async def counting(query: Callable[[sqlite3.Connection], Any]) -> Any:
+            nonlocal looks
+            looks += "_count" in query.__qualname__
+            return await read(query)
+
+        monkeypatch.setattr(meter.endpoint.store, "read", counting)
         for n in range(9):
             try:
                 await ops.request(fast.meter, "valve", b"%d" % n, timeout=LONG)
             except RateLimited:
                 refused += 1
         assert refused == 9 - sum(fast.executed.values()) >= 3
+        assert looks == 4  # and not one more for each that was refused
+        assert "of sealway://building.example/application/ops are remembered" in caplog.text
         assert count(meter, "executed") <= 4 + 2
         assert (await other.request(fast.meter, "valve", b"y", timeout=LONG)).payload == b"did y"
         await meter.endpoint.store.write(lambda c: c.execute("DELETE FROM executed"))  # as upkeep does with time
+        fast.clock.turn(executor.FULL_FOR_MS / 1_000)
+        await ready(meter, ops)
         assert (await ops.request(fast.meter, "valve", b"z", timeout=LONG)).payload == b"did z"
     assert set(fast.executed.values()) == {1}
 

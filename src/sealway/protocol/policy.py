@@ -25,7 +25,7 @@ class PostQuantum(Enum):
     PREFERRED = "preferred"
     """Publishes a key, and uses a peer's if there is one."""
     OFF = "off"
-    """Publishes no key and uses none: a start is 1 090 bytes smaller."""
+    """Publishes no key and uses none: a start is 1 092 bytes smaller, without a one-time key 1 093."""
 
 
 @dataclass(frozen=True, slots=True)

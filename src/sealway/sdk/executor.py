@@ -72,7 +72,10 @@ MOST_REMEMBERED_BYTES = 64 << 20
 """The same for their answers."""
 LOOKS_EVERY = 256
 """Requests of a peer after which they are counted."""
+FULL_FOR_MS = 60_000
+"""How long a peer that has reached a bound is refused without counting anew, which reads all that is remembered."""
 
+_TOO_MANY = "too many requests of the one who asks are remembered"
 _REMEMBERED = "SELECT count(*), coalesce(sum(length(answer)), 0) FROM executed WHERE peer = ?"
 
 
@@ -94,6 +97,7 @@ class Executor:
         self._grants = grants
         self._handlers: dict[tuple[str, ...], Handler] = {}
         self._uncounted: dict[str, int] = {}  # requests of each peer that may still come before they are counted
+        self._full: dict[str, int] = {}  # until when a peer is refused, by the boot clock
 
     def add(self, path: str, handler: Handler) -> None:
         """Answer requests to ``path``. Raises LocalMisuse if it is taken."""
@@ -149,11 +153,22 @@ class Executor:
         """Return if another request of a peer can be remembered. Raises RateLimited."""
         left = self._uncounted.get(peer, 0)
         if left == 0:
-            count, size = await self._endpoint.store.read(lambda c: c.execute(_REMEMBERED, (peer,)).fetchone())
-            if count >= MOST_REMEMBERED or size >= MOST_REMEMBERED_BYTES:
-                raise RateLimited("too many requests of the one who asks are remembered")
+            await self._count(peer)
             left = LOOKS_EVERY
         self._uncounted[peer] = left - 1
+
+    async def _count(self, peer: str) -> None:
+        """Return if less of a peer than the bounds is remembered, and warn at four fifths. Raises RateLimited."""
+        now_ms = self._endpoint.clock.uptime().ms
+        if now_ms < self._full.get(peer, 0):
+            raise RateLimited(_TOO_MANY)
+        self._full.pop(peer, None)
+        count, size = await self._endpoint.store.read(lambda c: c.execute(_REMEMBERED, (peer,)).fetchone())
+        if count >= MOST_REMEMBERED or size >= MOST_REMEMBERED_BYTES:
+            self._full[peer] = now_ms + FULL_FOR_MS
+            raise RateLimited(_TOO_MANY)
+        if 5 * count >= 4 * MOST_REMEMBERED or 5 * size >= 4 * MOST_REMEMBERED_BYTES:
+            log.warning("%d requests of %s are remembered: at %d, none of its is executed", count, peer, MOST_REMEMBERED)
 
     def _refused(self, received: Received, refused: SealwayError) -> Message:
         endpoint = self._endpoint
