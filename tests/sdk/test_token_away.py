@@ -126,3 +126,22 @@ def test_keys_are_not_replaced_while_it_is_away(monkeypatch: pytest.MonkeyPatch)
     assert (keys.current.public, len(before)) == (before, len(P256.public(Secret(b"\x01" * 32))))
     keys.keep([])
     assert keys.current.public == before
+
+
+def test_a_key_that_was_made_and_could_not_be_used_at_once_is_used_at_the_next_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keystore = MemoryKeystore()
+    keystore.generate("agreement", "agree")
+    keys = AgreementKeys(keystore)
+    before = keys.current.public
+
+    def gone(_: str) -> Agreer:
+        raise TokenGone("the token does not answer")
+
+    with monkeypatch.context() as pulled:
+        pulled.setattr(keystore, "agreer", gone)
+        assert not keys.replace()
+    assert keys.current.public == before and keystore.labels().keys() == {"agreement", "agreement-2"}
+    assert keys.replace()
+    assert keys.current.public == keystore.agreer("agreement-2").public != before

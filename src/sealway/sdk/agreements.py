@@ -52,14 +52,19 @@ class AgreementKeys:
         return next((key for key in self._keys.values() if key.public == public), None)
 
     def replace(self) -> bool:
-        """Make a new key, durably; say whether that could be done. If not, the present one goes on."""
+        """Make a new key, durably; say whether that could be done. If not, the present one goes on.
+
+        A key that an earlier try made, and then could not use, is the new one.
+        """
         number = max(self._keys) + 1
+        label = _label(number)
         try:
-            self._keystore.generate(_label(number), "agree", self.suite)
+            if label not in self._keystore.labels():
+                self._keystore.generate(label, "agree", self.suite)
+            self._keys[number] = self._keystore.agreer(label)
         except (LocalMisuse, TokenFailed) as error:
             log.warning("the agreement key is not replaced yet: %s", error)
             return False
-        self._keys[number] = self._keystore.agreer(_label(number))
         return True
 
     def keep(self, publics: Iterable[bytes]) -> None:
