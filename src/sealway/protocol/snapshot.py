@@ -34,7 +34,7 @@ from sealway.protocol.session import Session, Start
 from sealway.wire import cbor
 from sealway.wire.header import StartHeader
 
-VERSION = 6
+VERSION = 7
 CHECK_BYTES = 4
 """At the end of a snapshot: a CRC-32, against decay. Who can write here has the keys, and needs no changed bits."""
 _LIMIT = 1 << 26

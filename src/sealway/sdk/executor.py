@@ -168,7 +168,7 @@ class Executor:
             self._full[peer] = now_ms + FULL_FOR_MS
             raise RateLimited(_TOO_MANY)
         if 5 * count >= 4 * MOST_REMEMBERED or 5 * size >= 4 * MOST_REMEMBERED_BYTES:
-            log.warning("%d requests of %s are remembered: at %d, none of its is executed", count, peer, MOST_REMEMBERED)
+            log.warning("%d requests of %s are remembered: soon none of its is executed", count, peer)
 
     def _refused(self, received: Received, refused: SealwayError) -> Message:
         endpoint = self._endpoint
