@@ -204,6 +204,22 @@ async def test_a_peer_whose_stopped_session_was_forgotten_is_not_sent_to_on_anot
     await at.endpoint.close()
 
 
+async def test_who_still_holds_a_closed_session_writes_and_revives_nothing(tmp_path: Path) -> None:
+    """As who moves its messages may, who was waiting for something when time closed it."""
+    at = Many(tmp_path, 10)
+    await at.fill(0, 1)
+    sessions, journal = at.endpoint.sessions, at.endpoint.journal
+    closed = sessions.by_kid(at.kid(1))
+    assert closed is not None
+    sessions.close(closed, START_MS)
+    for _ in range(2):  # in the group that closes it, and in a later one
+        sessions.left(closed)
+        assert not journal._dirty
+        await journal.commit()
+        assert sessions.by_kid(at.kid(1)) is None
+    await at.endpoint.close()
+
+
 async def test_a_session_does_not_show_its_keys(tmp_path: Path) -> None:
     at = await many(tmp_path, 10)
     held = at.endpoint.sessions.by_kid(at.kid(0))

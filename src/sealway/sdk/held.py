@@ -77,6 +77,7 @@ class Held:
         dirty: there is something that is not durable yet.
         sealed_unlooked: something was sealed since time last looked at it.
         unanswered: its row says that nobody has answered its start.
+        closed: it is never written again: its slot may be another's.
     """
 
     session: Session
@@ -97,6 +98,7 @@ class Held:
     dirty: bool = False
     sealed_unlooked: bool = False
     unanswered: bool = False
+    closed: bool = False
 
     @property
     def address(self) -> str:

@@ -178,7 +178,10 @@ class Sessions:
         self.touch(held)
 
     def touch(self, held: Held) -> None:
-        """Write a session with the present group; to be called whenever something about it has changed."""
+        """Write a session with the present group; to be called whenever something about it has changed. One that
+        was closed is not written: whoever held it meanwhile may be late."""
+        if held.closed:
+            return
         is_kept = held.dirty  # what is not durable yet makes no room
         self._journal.touch(held)
         if not is_kept:
@@ -324,7 +327,7 @@ class Sessions:
 
     def close(self, held: Held, now_ms: int) -> None:
         """Forget the keys of a session that has been idle for ``held_for``; remember which numbers it opened."""
-        session = held.session
+        session, held.closed = held.session, True
         kid = session.kid_in
         self.cache.close(held)
         self._journal.then(lambda: self.cache.closed(kid))
