@@ -204,6 +204,20 @@ async def test_a_peer_whose_stopped_session_was_forgotten_is_not_sent_to_on_anot
     await at.endpoint.close()
 
 
+async def test_what_waits_to_be_handled_is_in_memory_once(tmp_path: Path) -> None:
+    at = Many(tmp_path, 10)
+    await at.fill(0)
+    await at.endpoint.take_in([at.sealed(0)])
+    for _ in range(2):  # as it came, and read from the disk
+        waiting = await at.endpoint.inbox.next()
+        message, said = waiting.message, vars(waiting.message)
+        assert message.payload == b"0"
+        assert not any(isinstance(v, bytes) and v is not message.payload and b"readings" in v for v in said.values())
+        assert message.encode() in said.values()  # where it would have been
+        await at.reopen()
+    await at.endpoint.close()
+
+
 async def test_who_still_holds_a_closed_session_writes_and_revives_nothing(tmp_path: Path) -> None:
     """As who moves its messages may, who was waiting for something when time closed it."""
     at = Many(tmp_path, 10)

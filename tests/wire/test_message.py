@@ -50,6 +50,19 @@ def test_the_smallest_message_is_its_code() -> None:
     assert Message.decode(b"\x44") == Message(0x44)
 
 
+@pytest.mark.parametrize("message", [READING, Message(0x02, ("valve",), payload=b"x" * 200)])
+def test_an_encoding_is_kept_until_it_is_forgotten(message: Message) -> None:
+    encoded = message.encode()
+    assert message.encode() is encoded
+    message.forget_encoding()
+    message.forget_encoding()
+    assert encoded not in vars(message).values()
+    assert message.encode() == encoded
+    read = Message.decode(encoded)
+    read.forget_encoding()
+    assert encoded not in vars(read).values() and read == message
+
+
 @given(messages)
 def test_an_independent_implementation_reads_the_same_options(message: Message) -> None:
     theirs = Options()

@@ -228,6 +228,7 @@ class Engine:
             _INBOX, self._last_row, session.peer, session.hash, identity.session, identity.number, now_ms,
             message.sent_at, expires, envelope.size, opened.message_bytes, event, message.encode(),
         )  # fmt: skip
+        message.forget_encoding()  # or what waits in memory to be handled would be there twice
         self.journal.count("opened")
         self.journal.tell(self._deliver, received)
 

@@ -186,7 +186,9 @@ class Inbox:
 
 def _received(row: tuple[Any, ...]) -> Received:
     peer, content, session, number, via, received, place, expires = row
-    return Received(peer, Message.decode(content), FirstIdentity(session, number), via, received, place, expires)
+    message = Message.decode(content)
+    message.forget_encoding()
+    return Received(peer, message, FirstIdentity(session, number), via, received, place, expires)
 
 
 def _time(milliseconds: int) -> datetime:

@@ -137,13 +137,18 @@ class Message:
     def encode(self) -> bytes:
         """Return the plaintext to be sealed. Raises TooLarge above MAX_MESSAGE_BYTES.
 
-        A message never changes, so what was encoded once is kept: who seals it stores it, too.
+        A message never changes, so what was encoded once is kept until ``forget_encoding``: who seals it stores it,
+        too, and who opened it stores what it was read from.
         """
         known = self.__dict__
         if "_encoded" not in known:
             known["_encoded"] = self._encode()
         encoded: bytes = known["_encoded"]
         return encoded
+
+    def forget_encoding(self) -> None:
+        """Give the memory of the kept encoding free: it has been stored, and the message itself stays in use."""
+        self.__dict__.pop("_encoded", None)
 
     def _encode(self) -> bytes:
         at = self.sent_at
