@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sealway.errors import LocalMisuse
@@ -32,13 +32,38 @@ def write_file(path: Path, content: bytes, what: str, *, mode: int = 0o666) -> N
     """
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     with usable(path, what):
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        try:
+            _write_new(fresh, content, mode)
+            fresh.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                fresh.unlink()
+            raise
         sync_directory(path.parent)
+
+
+def names_in(directory: Path, suffix: str, what: str) -> list[Path]:
+    """Return the files of a directory whose names end in ``suffix``, by name; none if there is no such directory.
+
+    Raises LocalMisuse if the directory cannot be read: that is not the same as being empty.
+    """
+    with usable(directory, what):
+        try:
+            names = os.listdir(directory)
+        except FileNotFoundError:
+            return []
+    return [directory / name for name in sorted(names) if name.endswith(suffix) and not name.startswith(".")]
+
+
+def _write_new(path: Path, content: bytes, mode: int) -> None:
+    """Write a file that was not there: in a directory of several users, nobody's link is followed."""
+    with suppress(FileNotFoundError):
+        path.unlink()  # left by a crash of a process with this number
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, mode), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def sync_directory(directory: Path) -> None:
