@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 from sealway.crypto.keys import SoftSigner
 from sealway.identity.birth import trust_manufacturer
+from sealway.identity.certificates import subject_key_id
 from sealway.identity.manufacturing import issue_idevid, issuing_authority, manufacturer_root, sign_manifest
 from sealway.wire.manifest import MadeDevice, ManifestClaims
 from tests.identity.small_domain import NOW, seeded, signer
@@ -25,6 +27,12 @@ class SmallFactory:
             self.issuing.public, self.root_der, self.root, now=NOW, random=seeded("issuing")
         )
         self.manufacturer = trust_manufacturer(self.root_der)
+
+    def impostor(self, name: str) -> bytes:
+        """Another key's root certificate with the key identifier of this one's."""
+        identifier = subject_key_id(self.manufacturer.root)
+        with patch("sealway.identity.manufacturing.key_identifier", lambda key: identifier):
+            return manufacturer_root(signer("impostor"), name, now=NOW, random=seeded("impostor"))
 
     def key(self, serial: str) -> SoftSigner:
         """The key that a device is born with."""

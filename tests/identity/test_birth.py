@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from sealway.errors import LocalMisuse, Malformed, NotAuthentic, NotTrusted, SealwayError, TooLarge
 from sealway.identity.birth import (
@@ -111,6 +111,41 @@ def test_a_device_that_another_manufacturer_passes_off_as_ours_is_refused() -> N
     refused((CHAIN[0], forged), NotTrusted, "does not trust")
     leaf = forge(issuer=OTHER.issuing, issuer_der=ACME.issuing_der, purposes=None, names=None)
     refused((leaf, ACME.issuing_der), NotAuthentic, "signature")
+
+
+@pytest.mark.parametrize("name", ["Acme Meters", "Other Things"])
+def test_a_root_with_a_copied_key_identifier_does_not_stand_in_the_way(name: str) -> None:
+    impostor = trust_manufacturer(ACME.impostor(name))
+    for trusted in ([impostor, ACME.manufacturer], [ACME.manufacturer, impostor]):
+        assert verify_idevid(CHAIN, trusted, NOW).manufacturer == ACME.manufacturer
+    with pytest.raises(NotAuthentic if name == "Acme Meters" else NotTrusted, match=r"signature|does not trust"):
+        verify_idevid(CHAIN, [impostor], NOW)
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [
+        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]),
+        x509.SubjectAlternativeName([x509.DNSName("a.example")]),
+    ],
+    ids=["purposes", "names"],
+)
+def test_what_is_not_acted_on_may_stand_in_a_birth_chain_and_not_be_critical(
+    monkeypatch: pytest.MonkeyPatch, extension: x509.ExtensionType
+) -> None:
+    for critical in (False, True):
+        leaf = device(monkeypatch, extra=[(extension, critical)])
+        monkeypatch.undo()
+        middle = forge(
+            issuer=ACME.root, issuer_der=ACME.root_der, key=ACME.issuing.public.to_cryptography(), basic=(True, 0),
+            usage=("key_cert_sign",), extra=[(extension, critical)], **AUTHORITY,
+        )  # fmt: skip
+        below = forge(issuer=ACME.issuing, issuer_der=middle, purposes=None, names=None)
+        if critical:
+            refused((leaf, ACME.issuing_der), NotTrusted, "not acted on")
+            refused((below, middle), NotTrusted, "not acted on")
+        else:
+            assert verify_idevid((leaf, ACME.issuing_der), [ACME.manufacturer], NOW).serial == "SW-1"
 
 
 def test_another_device_than_the_label_says_is_refused() -> None:

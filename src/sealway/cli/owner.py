@@ -14,7 +14,7 @@ import typer
 
 from sealway.cli import options
 from sealway.cli.files import read_file, write_file
-from sealway.cli.messages import next_command, say, show_fields, show_json, show_table, warn
+from sealway.cli.messages import next_command, note, say, show_fields, show_json, show_table, warn
 from sealway.cli.options import AsJson, KeyFile, State
 from sealway.errors import LocalMisuse
 
@@ -207,21 +207,26 @@ def list_manufacturers(state: State, as_json: AsJson = False) -> None:
 
     OwnerHome(state).read_root()
     manufacturers = Manufacturers(state)
-    trusted, manifests = manufacturers.trusted(), manufacturers.manifests(int(time.time()))
-    about = [_about(one, [held for held in manifests if held.manufacturer == one]) for one in trusted]
+    now = int(time.time())
+    about = [_about(one, manufacturers.manifests(one, now), manufacturers.held(one)) for one in manufacturers.trusted()]
     if as_json:
         show_json(about)
         return
     rows = [(one["manufacturer"], one["fingerprint"], _numbers(one["manifests"]), str(one["devices"])) for one in about]
     show_table(("manufacturer", "fingerprint", "manifests", "devices"), rows)
+    for one in about:
+        if one["not_valid_now"]:
+            note(f"{one['not_valid_now']} manifests of {one['manufacturer']} are not valid now, and list nothing")
 
 
-def _about(manufacturer: Manufacturer, manifests: list[ProvenManifest]) -> dict[str, Any]:
+def _about(manufacturer: Manufacturer, manifests: list[ProvenManifest], held: int) -> dict[str, Any]:
+    lists = {one.claims.number: one.claims for one in manifests}  # there may be several signatures of one
     return {
         "manufacturer": manufacturer.name,
         "fingerprint": manufacturer.fingerprint.hex(),
-        "manifests": [held.claims.number for held in manifests],
-        "devices": sum(len(held.claims.devices) for held in manifests),
+        "manifests": list(lists),
+        "devices": sum(len(claims.devices) for claims in lists.values()),
+        "not_valid_now": held - len(manifests),
     }
 
 

@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from sealway.crypto.keys import VerifyingKey
-from sealway.errors import LocalMisuse, Malformed, NotTrusted
+from sealway.errors import LocalMisuse, Malformed, NotAuthentic, NotTrusted, SealwayError
 from sealway.identity.certificates import (
     Certificate,
     authority_key_id,
@@ -144,6 +144,7 @@ def trust_manufacturer(der: bytes, *, fingerprint: bytes | None = None) -> Manuf
             hint="compare the fingerprint with the one that the manufacturer publishes",
         )
     check_authority(root, below=0)
+    _check_criticals(root)
     check_issued_by(root, root)  # RFC 5280 §3.2 (self-signed): who makes it holds the key
     return Manufacturer(name=manufacturer_name(root), root=root, proof=_TRUST)
 
@@ -251,6 +252,7 @@ def _verified_path(
         check_issued_by(certificate, issuer)
         check_authority(issuer, below=below)
     for certificate in path:
+        _check_criticals(certificate)
         check_validity(certificate, now, now_is_floor=now_is_floor)
     return path, manufacturer
 
@@ -265,22 +267,41 @@ def _path(
         presented.pop()
     if not presented:
         raise NotTrusted("a birth certificate's chain holds nothing but the manufacturer's root")
-    manufacturer = _manufacturer_of(presented[-1], manufacturers)
-    path = [*presented, manufacturer.root]
-    if len(path) > MAX_CHAIN:
+    if len(presented) >= MAX_CHAIN:
         raise NotTrusted(f"a birth certificate's chain is longer than {MAX_CHAIN} certificates")
-    return path, manufacturer
+    manufacturer = _manufacturer_of(presented[-1], manufacturers)
+    return [*presented, manufacturer.root], manufacturer
 
 
 def _manufacturer_of(last: Certificate, manufacturers: Collection[Manufacturer]) -> Manufacturer:
+    """Return whose root issued it. A key identifier is only a text that anyone may copy: the signature decides."""
     wanted = authority_key_id(last)
-    for manufacturer in manufacturers:
-        if subject_key_id(manufacturer.root) == wanted:
-            return manufacturer
-    raise NotTrusted(
+    failure: SealwayError = NotTrusted(
         "made by a manufacturer that this owner does not trust",
         hint="sealway owner trust-manufacturer, if it should",
     )
+    for manufacturer in manufacturers:
+        if subject_key_id(manufacturer.root) != wanted or not _names_issuer(last, manufacturer.root):
+            continue
+        try:
+            check_issued_by(last, manufacturer.root)
+        except NotAuthentic as error:
+            failure = error
+        else:
+            return manufacturer
+    raise failure
+
+
+def _names_issuer(certificate: Certificate, issuer: Certificate) -> bool:
+    return certificate.parsed.issuer.public_bytes() == issuer.parsed.subject.public_bytes()
+
+
+def _check_criticals(certificate: Certificate) -> None:
+    """RFC 5280 §4.2: nothing here acts on these two, which certificates of endpoints have; so they are not critical."""
+    for kind in (x509.ExtendedKeyUsage, x509.SubjectAlternativeName):
+        found = certificate.extension(kind)
+        if found is not None and found.critical:
+            raise NotTrusted("a birth certificate has a critical extension that is not acted on")
 
 
 def _check_device(leaf: Certificate) -> None:
