@@ -7,12 +7,15 @@ import json
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import zxingcpp
 from PIL import Image
 
+from sealway.cli.commission_batch import agreed_by_person
 from sealway.cli.demo.ports import HOST
+from sealway.errors import NotTrusted
 from sealway.factory.setupcode import check_digit
 from sealway.sdk.owner.joinings import Joined, Joinings
 from tests.cli.factory_made import MadeDevice, make_device
@@ -88,12 +91,32 @@ def test_a_made_device_is_commissioned_and_its_sealed_readings_arrive(carried: T
     watch.stop()
 
 
+def test_with_the_serial_number_no_other_device_is_taken(town: Town, tmp_path: Path) -> None:
+    """Another genuine device knows the code of the label: its attacker has photographed that."""
+    made = trusted_device(town, tmp_path, "TH-000005")
+    _, waiting = waiting_at(town, made, "--stream", tmp_path / "serial")
+    refused = commission(town, waiting, made.code.reveal(), "--serial", "TH-000006").expect(3)
+    assert "another device answered than TH-000006" in refused.err
+    taken = commission(town, waiting, made.code.reveal(), "--serial", "TH-000005").expect(0)
+    assert "compare" not in taken.err
+
+
+def test_at_a_terminal_a_typed_code_is_compared_by_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter((True, False))
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("typer.confirm", lambda *_, **__: next(answers))
+    agreed_by_person("TH-000001")
+    with pytest.raises(NotTrusted, match="TH-000001 is not the device"):
+        agreed_by_person("TH-000001")
+
+
 def test_an_owned_device_does_not_wait_and_a_reset_makes_it_new(town: Town, tmp_path: Path) -> None:
     made = trusted_device(town, tmp_path, "TH-000002")
     socket = tmp_path / "serial"
     role, waiting = waiting_at(town, made, "--stream", socket)
     code = made.code.reveal()
-    commission(town, waiting, code).expect(0)
+    taken = commission(town, waiting, code).expect(0)
+    assert "the device with this code proves the serial number TH-000002" in taken.err
     assert role.process.wait(60) == 0
     assert (made.state / "pairing" / "networks").read_bytes() == b"\xa0"
 
@@ -128,7 +151,7 @@ def test_a_last_word_that_was_lost_is_asked_for_again(town: Town, tmp_path: Path
     commission(town, waiting, made.code.reveal()).expect(0)
     enrolled = (made.state / "enrolled").read_bytes()
     role.kill()
-    joined = town.owner / "joining" / "TH-000004.joined"
+    (joined,) = (town.owner / "joining").glob("TH-000004.*.joined")
     known = Joined.decode(joined.read_bytes())
     Joinings(town.owner / "joining").keep(replace(known, confirmed=False))  # as if its last word had been lost
     _, waiting = waiting_at(town, made, "--listen", f"{HOST}:0")
@@ -143,8 +166,8 @@ def test_a_batch_goes_on_from_its_report(town: Town, tmp_path: Path) -> None:
     sockets = [tmp_path / f"serial-{number}" for number in range(3)]
     for device, socket in zip(made[:2], sockets, strict=False):
         waiting_at(town, device, "--stream", socket)
-    rows = ["code,qr,address,label", f"{made[0].code.reveal()},,unix:{sockets[0]},cellar"]
-    rows += [f",{device.qr.reveal()},unix:{socket}," for device, socket in zip(made[1:], sockets[1:], strict=True)]
+    rows = ["code,qr,serial,address,label", f"{made[0].code.reveal()},,TH-000010,unix:{sockets[0]},cellar"]
+    rows += [f",{device.qr.reveal()},,unix:{socket}," for device, socket in zip(made[1:], sockets[1:], strict=True)]
     batch, report = tmp_path / "batch.csv", tmp_path / "report.jsonl"
     batch.write_text("\n".join(rows))
 
@@ -169,6 +192,8 @@ def test_a_batch_goes_on_from_its_report(town: Town, tmp_path: Path) -> None:
         ("code\n471-9382-5560\n", "row 2"),
         ("code,qr\n,\n", "either a code or a qr"),
         ("qr\nhttps://example\n", "row 2"),
+        ("qr,serial\nSEALWAY:1:47193825564:TH-1,TH-1\n", "the qr has the serial number"),
+        ("code,serial\n471-9382-5564,th 1\n", "serial number"),
     ],
 )
 def test_a_batch_is_read_as_a_whole_before_anything_begins(town: Town, tmp_path: Path, content: str, said: str) -> None:
@@ -182,6 +207,8 @@ def test_what_is_said_twice_or_not_at_all_is_refused(town: Town, tmp_path: Path)
     options = ("--state", town.owner, "--hub", town.hub_url)
     call("commission", *options).expect(2)
     call("commission", "--batch", tmp_path / "b", *options).expect(2)
+    (tmp_path / "qr").write_text("SEALWAY:1:47193825564:TH-1")
+    assert "has the serial number" in call("commission", "--qr", tmp_path / "qr", "--serial", "TH-1", *options).err
     refused = call("commission", "471-9382-5560", *options)
     assert "code" in refused.err and refused.code in (2, 3)
 

@@ -16,9 +16,11 @@ import pytest
 
 from sealway.cli.commissioning import read_networks, trusting
 from sealway.cli.pairing import born_of, pairing_of
+from sealway.crypto.keys import SoftSigner, generate_scalar
 from sealway.crypto.secret import Secret
 from sealway.errors import LocalMisuse, NotAuthorized, NotTrusted, StateLost, TransportFailed, WrongCode
 from sealway.home.home import Home
+from sealway.identity.issuing import make_csr
 from sealway.joining.device import Joiner, Moment
 from sealway.sdk.clock import SystemClock
 from sealway.sdk.owner.authority import Enrolling, OpenOwner, OwnerHome
@@ -26,7 +28,7 @@ from sealway.sdk.owner.commissioning import Ask, Commissioning, Taking
 from sealway.sdk.owner.joinings import Joined, Joinings
 from sealway.sdk.owner.manufacturers import Manufacturers
 from sealway.wire.address import Name
-from tests.cli.factory_made import make_device
+from tests.cli.factory_made import MadeDevice, make_device
 from tests.cli.town import PASSPHRASE
 from tests.joining.power import Power
 
@@ -67,6 +69,16 @@ class Scene:
                     return await Commissioning(owner, self.joinings, prove).take(ask, taking or self.taking())
 
         return asyncio.run(run())
+
+    def come(self, serial: str, manufacturer: str) -> MadeDevice:
+        """Another device stands in the place of the first one; the owner trusts whoever made it."""
+        (self.base / manufacturer).mkdir(exist_ok=True)
+        shutil.rmtree(self.base / manufacturer / serial, ignore_errors=True)
+        root, made = make_device(self.base / manufacturer, serial, manufacturer)
+        Manufacturers(self.owner).trust(root.read_bytes())
+        shutil.rmtree(self.device)
+        shutil.copytree(made.state, self.device)
+        return made
 
     @property
     def joinings(self) -> Joinings:
@@ -153,6 +165,66 @@ def test_another_serial_number_than_on_the_label_is_refused(scene: Scene) -> Non
         scene.take(replace(scene.taking(), serial="TH-000002"))
 
 
+def test_another_makers_device_with_this_serial_number_does_not_get_the_name(scene: Scene) -> None:
+    first = scene.take()
+    taking = scene.taking(scene.come("TH-000001", "Someone Else").code.password)
+    with pytest.raises(NotTrusted, match="another device with this serial number") as refused:
+        scene.take(taking)
+    assert "--label" in str(refused.value.hint)
+    assert [joined.birth for joined in scene.joinings] == [first.birth]
+    assert len(list(OwnerHome(scene.owner).ledger.entries("certificate"))) == 1
+    second = scene.take(replace(taking, name=lambda serial: Name(DOMAIN, "device", "cellar")))
+    assert (second.serial, second.name.label) == ("TH-000001", "cellar") and second.birth != first.birth
+    assert scene.joinings.find(first.birth) == first and scene.joinings.find(second.birth) == second
+
+
+def test_a_name_is_given_to_another_device_only_if_it_replaces_the_first(scene: Scene) -> None:
+    first = scene.take()
+    taking = scene.taking(scene.come("TH-000002", "Example Sensors").code.password)
+    taking = replace(taking, name=lambda serial: first.name)
+    with pytest.raises(NotTrusted, match="th-000001 is the name of another"):
+        scene.take(taking)
+    second = scene.take(replace(taking, replaces=True))
+    assert second.name == first.name and [joined.birth for joined in scene.joinings] == [second.birth]
+    shutil.rmtree(scene.device)
+    shutil.copytree(scene.made.state, scene.device)  # the first comes back, reset
+    with pytest.raises(NotTrusted, match="is the name of another"):
+        scene.take()
+
+
+def test_the_name_of_a_member_that_has_shown_no_birth_certificate_is_taken(scene: Scene) -> None:
+    key = SoftSigner(generate_scalar(os.urandom))
+    enrolling = Enrolling(name=_name_for("TH-000001"), hub="https://hub.example")
+    with OpenOwner.open(OwnerHome(scene.owner), SECRET) as owner:
+        owner.enroll(make_csr(key, enrolling.name), enrolling)
+        issued = next(iter(owner.ledger.entries("certificate")))
+        assert owner.has_another(enrolling.name, bytes(32), issued["expires"])
+        assert not owner.has_another(enrolling.name, bytes(32), issued["expires"] + 1)
+    with pytest.raises(NotTrusted, match="is the name of another"):
+        scene.take()
+
+
+def test_a_device_that_was_reset_gets_its_name_again(scene: Scene) -> None:
+    first = scene.take()
+    shutil.rmtree(scene.device)
+    shutil.copytree(scene.made.state, scene.device)
+    second = scene.take()
+    assert (second.birth, second.name) == (first.birth, first.name) and second.enrolment != first.enrolment
+
+
+def test_who_looks_at_the_label_may_say_no_before_anything_is_certified(scene: Scene) -> None:
+    asked = []
+
+    def no(serial: str) -> None:
+        asked.append(serial)
+        raise NotTrusted("not that one")
+
+    with pytest.raises(NotTrusted, match="not that one"):
+        scene.take(replace(scene.taking(), agreed=no))
+    assert asked == ["TH-000001"]
+    assert list(scene.joinings) == [] == list(OwnerHome(scene.owner).ledger.entries("certificate"))
+
+
 def test_a_device_with_an_enrolment_that_is_not_known_here_is_said(scene: Scene) -> None:
     joined = scene.take()
     scene.joinings.keep(replace(joined, confirmed=False, enrolment=b"another"))
@@ -163,14 +235,14 @@ def test_a_device_with_an_enrolment_that_is_not_known_here_is_said(scene: Scene)
 def test_records_are_read_strictly_and_named_safely(scene: Scene) -> None:
     joined = scene.take()
     assert Joined.decode(joined.encode()) == joined
-    file = scene.owner / "joining" / "TH-000001.joined"
-    assert file.stat().st_mode & 0o777 == 0o600
+    (file,) = (scene.owner / "joining").iterdir()
+    assert file.name.startswith("TH-000001.") and file.stat().st_mode & 0o777 == 0o600
     file.write_bytes(b"\xff")
     with pytest.raises(StateLost, match="damaged"):
-        scene.joinings.find("TH-000001")
+        scene.joinings.find(joined.birth)
     for serial in ("../x", "", "a/b", "x" * 65):
         with pytest.raises(LocalMisuse):
-            scene.joinings.find(serial)
+            scene.joinings.keep(replace(joined, serial=serial))
 
 
 def test_what_is_said_on_the_command_line_is_checked(tmp_path: Path) -> None:

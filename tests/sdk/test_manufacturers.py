@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from sealway.errors import LocalMisuse, NotTrusted, StateLost
+from sealway.identity.manufacturing import manufacturer_root
 from sealway.sdk.owner import manufacturers as module
 from sealway.sdk.owner.manufacturers import Manufacturers
 from sealway.wire.manifest import MadeDevice
 from tests.factory.small_factory import SmallFactory
-from tests.identity.small_domain import DAY, NOW
+from tests.identity.small_domain import DAY, NOW, seeded
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 ACME, OTHER = SmallFactory(), SmallFactory("Other Things")
@@ -112,6 +113,15 @@ def test_a_manifest_that_is_not_valid_now_is_held_and_lists_nothing(owners: Manu
     assert owners.prove(ACME.chain("SW-1"), NOW + DAY).serial == "SW-1"
 
 
+def test_a_root_that_was_issued_anew_has_its_lists(owners: Manufacturers) -> None:
+    owners.add_manifest(ACME.manifest(listed("SW-1")), NOW)
+    for number in range(4):  # one of them comes before the first
+        owners.trust(manufacturer_root(ACME.root, "Acme Meters", now=NOW, random=seeded(f"anew {number}")))
+    assert owners.prove(ACME.chain("SW-1"), NOW).serial == "SW-1"
+    with pytest.raises(NotTrusted, match="does not list"):
+        owners.prove(ACME.chain("SW-2"), NOW)
+
+
 def test_manifests_that_cannot_be_looked_at_are_not_taken_for_none(owners: Manufacturers, tmp_path: Path) -> None:
     (tmp_path / "manifests").write_bytes(b"")
     with pytest.raises(LocalMisuse, match="cannot use the manifests"):
@@ -133,7 +143,7 @@ def test_there_is_a_bound(owners: Manufacturers, monkeypatch: pytest.MonkeyPatch
 
 def test_damage_is_told(owners: Manufacturers, tmp_path: Path) -> None:
     owners.add_manifest(ACME.manifest(listed("SW-1")), NOW)
-    (manifest,) = (tmp_path / "manifests" / ACME.manufacturer.fingerprint.hex()).iterdir()
+    (manifest,) = (tmp_path / "manifests").glob("*/*.cose")
     manifest.write_bytes(b"\x00")
     with pytest.raises(StateLost, match="damaged"):
         owners.manifests(ACME.manufacturer, NOW)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
@@ -28,12 +29,20 @@ def commission_command(
         Path | None, typer.Option(metavar="FILE", help="what a scanner read off the label; - is standard input")
     ] = None,
     batch: Annotated[
-        Path | None, typer.Option(metavar="FILE.csv", help="many: a row each, with code or qr, and address and label")
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="many: a row each, with code or qr, and serial, address, label"),
     ] = None,
     report: Annotated[
         Path | None,
         typer.Option(metavar="FILE.jsonl", help="what became of each row; run again, it goes on from there"),
     ] = None,
+    serial: Annotated[
+        str | None,
+        typer.Option(metavar="SERIAL", help="with CODE: the serial number on the label; no other device is taken then"),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="it takes the name and the place of another device")
+    ] = False,
     address: Annotated[
         str, typer.Option(metavar="ADDRESS", help="where the device is: coap://HOST:PORT, or unix:SOCKET")
     ] = "coap://127.0.0.1:5683",
@@ -60,7 +69,7 @@ def commission_command(
 
     Run again within 24 hours, it goes on where it stopped: the device gets the same certificate.
     """
-    from sealway.cli.commission_batch import code_of, commission_rows, read_rows
+    from sealway.cli.commission_batch import agreed_by_person, code_of, commission_rows, read_rows
     from sealway.cli.commissioning import Plan, commission, read_networks
     from sealway.cli.owner import member_hop, scopes_of
     from sealway.cli.running import run_to_end
@@ -86,15 +95,18 @@ def commission_command(
 
         return Plan(
             code=typed, address=where, enrolling=enrolling, name=name_for, suite=suite, timeout_s=timeout,
-            networks=networks,
+            networks=networks, replaces=replace,
         )  # fmt: skip
 
     if batch is not None:
-        if report is None or code is not None or qr is not None:
+        if report is None or code is not None or qr is not None or serial is not None:
             raise LocalMisuse("--batch has a code in each row", hint="give --batch FILE and --report FILE")
         commission_rows(home, key_file, read_rows(batch, address), report, plan_for)
         return
-    plan = plan_for(code_of(code, qr), address, label)
+    read = code_of(code, qr, serial)
+    plan = plan_for(read, address, label)
+    if read.serial is None:
+        plan = dataclasses.replace(plan, agreed=agreed_by_person)
     joined = run_to_end(lambda: commission(home, options.passphrase(key_file), plan, note))
     say(f"commissioned {joined.name}, serial number {joined.serial}")
     to = quote(str((enrolling.peers or ("NAME",))[0]))

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import typer
 
 from sealway.cli import options
 from sealway.cli.commissioning import Code, Plan, commission_all
@@ -19,12 +22,13 @@ from sealway.cli.files import read_file, read_input
 from sealway.cli.jsonlines import JsonLines
 from sealway.cli.messages import Refused, note, say
 from sealway.cli.running import run_to_end
-from sealway.errors import LocalMisuse, SealwayError
+from sealway.errors import LocalMisuse, NotTrusted, SealwayError
 from sealway.factory.setupcode import QrText, SetupCode
 from sealway.sdk.owner.authority import OwnerHome
 from sealway.sdk.owner.joinings import Joined
+from sealway.wire.manifest import check_serial
 
-_COLUMNS: Final = frozenset({"code", "qr", "address", "label"})
+_COLUMNS: Final = frozenset({"code", "qr", "serial", "address", "label"})
 _MOST_ROWS: Final = 10_000
 _DONE: Final = "commissioned"
 
@@ -38,12 +42,18 @@ class Row:
     label: str | None
 
 
-def code_of(code: str | None, qr: Path | None) -> Code:
-    """Return what was typed or scanned, exactly one of them. Raises LocalMisuse, Mistyped."""
+def code_of(code: str | None, qr: Path | None, serial: str | None) -> Code:
+    """Return what was typed or scanned, exactly one of them. Raises LocalMisuse, Mistyped.
+
+    Args:
+        serial: the serial number on the label, beside a typed code; the QR code has it.
+    """
     if (code is None) == (qr is None):
         raise LocalMisuse("which device is to be taken in", hint="give the code on its label, or --qr FILE")
     if code is not None:
-        return _typed(code, "CODE")
+        return _typed(code, serial, "CODE")
+    if serial is not None:
+        raise LocalMisuse("--serial: the QR code has the serial number")
     return _scanned(read_input(qr or Path("-"), "the QR code", limit=256).decode("utf-8", "replace").strip(), "--qr")
 
 
@@ -56,7 +66,9 @@ def read_rows(file: Path, address: str) -> dict[int, Row]:
     except csv.Error as error:
         raise LocalMisuse(f"{file} is no CSV file: {error}") from None
     if not columns <= _COLUMNS or not columns & {"code", "qr"}:
-        raise LocalMisuse(f"{file}: the columns are code or qr, and address and label", hint="the first row names them")
+        raise LocalMisuse(
+            f"{file}: the columns are code or qr, and serial, address and label", hint="the first row names them"
+        )
     if len(found) > _MOST_ROWS:
         raise LocalMisuse(f"{file} has more than {_MOST_ROWS} rows")
     return {number: _row(row, f"{file}, row {number}", address) for number, row in enumerate(found, start=2)}
@@ -125,13 +137,26 @@ def _row(row: Mapping[str, str | None], what: str, address: str) -> Row:
     code, qr = row.get("code") or None, row.get("qr") or None
     if (code is None) == (qr is None):
         raise LocalMisuse(f"{what}: either a code or a qr is needed")
-    read = _typed(code, what) if code is not None else _scanned(qr or "", what)
+    serial = row.get("serial") or None
+    if code is None and serial is not None:
+        raise LocalMisuse(f"{what}: the qr has the serial number")
+    read = _typed(code, serial, what) if code is not None else _scanned(qr or "", what)
     return Row(read, row.get("address") or address, row.get("label") or None)
 
 
-def _typed(text: str, what: str) -> Code:
+def agreed_by_person(serial: str) -> None:
+    """Show the serial number of the device that has the typed code; at a terminal, ask. Raises NotTrusted.
+
+    Whoever has photographed the label can have another genuine device answer to its code.
+    """
+    note(f"the device with this code proves the serial number {serial}: compare it with the label")
+    if sys.stdin.isatty() and not typer.confirm("is it the one on the label?", err=True):
+        raise NotTrusted(f"{serial} is not the device with this label")
+
+
+def _typed(text: str, serial: str | None, what: str) -> Code:
     with options.argument(what):
-        return Code(SetupCode.parse(text).password, None)
+        return Code(SetupCode.parse(text).password, None if serial is None else check_serial(serial))
 
 
 def _scanned(text: str, what: str) -> Code:

@@ -31,7 +31,7 @@ _HINT: Final = "does it wait for an owner (sealway device pair)? Run again, this
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """What was read off a label: the code's password, and the serial number where the QR code was read."""
+    """What was read off a label: the code's password, and the serial number where that was typed too, or scanned."""
 
     password: Secret = field(repr=False)
     serial: str | None
@@ -49,6 +49,8 @@ class Plan:
         suite: what its keys are made for.
         timeout_s: how long one answer may take.
         networks: credentials by kind.
+        replaces: the device may take the name and the place of another.
+        agreed: is asked about the proven serial number; see ``Taking``.
     """
 
     code: Code
@@ -58,6 +60,8 @@ class Plan:
     suite: int
     timeout_s: float
     networks: Mapping[str, bytes] = field(repr=False)
+    replaces: bool = False
+    agreed: Callable[[str], None] = lambda serial: None
 
 
 async def commission(
@@ -91,7 +95,7 @@ async def commission_all(
 async def _take(commissioning: Commissioning, plan: Plan) -> Joined:
     taking = Taking(
         password=plan.code.password, enrolling=plan.enrolling, name=plan.name, serial=plan.code.serial,
-        suite=plan.suite, networks=plan.networks,
+        suite=plan.suite, networks=plan.networks, replaces=plan.replaces, agreed=plan.agreed,
     )  # fmt: skip
     async with asking(plan.address, plan.timeout_s) as ask:
         return await commissioning.take(ask, taking)

@@ -4,6 +4,7 @@
 Invariant: nothing of the owner's is said before the device has shown that it knows the code's record; nothing is
 certified before the device's birth certificate has signed this channel, this request and this owner, and is vouched for
 by a manufacturer that the owner trusts. So who has only seen the label cannot stand between the two.
+Whoever has another genuine device, too, can have that one answer, unless the serial number is known here as well.
 """
 
 from __future__ import annotations
@@ -98,6 +99,11 @@ class Applicant:
     name: Name
     csr: bytes = field(repr=False)
     chain: tuple[bytes, ...] = field(repr=False)
+
+    @property
+    def birth(self) -> bytes:
+        """SHA-256 of its birth certificate, 32 bytes: which device it is, of all manufacturers'."""
+        return hashlib.sha256(self.chain[0]).digest()
 
 
 class Commissioner:

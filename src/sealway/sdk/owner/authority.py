@@ -129,8 +129,11 @@ class OpenOwner:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
-    def enroll(self, request: bytes, wanted: Enrolling) -> bytes:
+    def enroll(self, request: bytes, wanted: Enrolling, *, birth: bytes | None = None) -> bytes:
         """Certify a member and return its signed enrolment.
+
+        Args:
+            birth: SHA-256 of the member's birth certificate, where it has shown one.
 
         Raises:
             NotTrusted: the request asks for another name.
@@ -146,7 +149,7 @@ class OpenOwner:
             now=now, days=wanted.days, random=os.urandom, dns=dns, ip=ip,
         )  # fmt: skip
         credential = verify_chain(chain, self.root, now, expected_name=wanted.name)
-        self._record_certificate(credential, now)
+        self._record_certificate(credential, now, birth)
         grants = [self._grant(credential, ["all"], wanted.scopes, wanted.grant_hours)] if wanted.scopes else []
         claims = EnrolmentClaims(
             root_document=self.root.encoded, chain=chain, hub=wanted.hub, gateway=wanted.gateway,
@@ -190,10 +193,21 @@ class OpenOwner:
         chain = [b64decode(certificate) for certificate in issued[-1]["chain"]]
         return verify_chain(chain, self.root, int(time.time()), expected_name=holder)
 
-    def _record_certificate(self, credential: Credential, now: int) -> None:
+    def has_another(self, name: Name, birth: bytes, now: int) -> bool:
+        """Say whether this name was given to another device than that of this birth.
+
+        One that did not show a birth certificate counts while its certificate is valid.
+        """
+        issued = (entry for entry in self.ledger.entries("certificate") if entry["name"] == str(name))
+        return any(
+            entry.get("birth", "") != birth.hex() for entry in issued if "birth" in entry or now <= entry["expires"]
+        )
+
+    def _record_certificate(self, credential: Credential, now: int, birth: bytes | None) -> None:
+        of_birth = {} if birth is None else {"birth": birth.hex()}
         self.ledger.append(
             "certificate", at=now, name=str(credential.name), x5t=credential.x5t.hex(), expires=credential.not_after,
-            chain=[b64encode(certificate).decode() for certificate in credential.chain],
+            chain=[b64encode(certificate).decode() for certificate in credential.chain], **of_birth,
         )  # fmt: skip
 
     def _demand_own(self, name: Name) -> None:

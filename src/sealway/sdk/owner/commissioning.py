@@ -2,7 +2,8 @@
 """Taking a device into the owner's domain by its setup code, over any way that carries question and answer.
 
 Invariant: the certificate is in the ledger and the enrolment in the owner's directory before the device is sent it; a
-device that asks again within 24 hours gets the identical one.
+device that asks again within 24 hours gets the identical one. A name that another device has, whatever its serial
+number, is given to this one only if the owner says that it takes the other's place.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from sealway.crypto.secret import Secret
-from sealway.errors import LocalMisuse, NotAuthorized, SealwayError, TransportFailed
+from sealway.errors import LocalMisuse, NotAuthorized, NotTrusted, SealwayError, TransportFailed
 from sealway.joining.channel import Resumption
 from sealway.joining.commissioner import Applicant, Birth, Commissioner, Wanted
 from sealway.joining.messages import Done
@@ -28,6 +29,8 @@ from sealway.wire.address import Name
 
 Ask: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 """Carries one message to the device, and returns its answer. Raises TransportFailed."""
+
+_ANOTHER_NAME: Final = "give it a name with --label, or --replace if it takes the other's place"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,9 @@ class Taking:
         serial: as on the label, or None.
         suite: what its keys are to be made for.
         networks: credentials of networks by kind, opaque.
+        replaces: it may take the name, and the place, of another device.
+        agreed: is called in a thread of its own with the proven serial number, before anything is certified; what it
+            raises ends the exchange.
     """
 
     password: Secret = field(repr=False)
@@ -49,6 +55,8 @@ class Taking:
     serial: str | None = None
     suite: int = 1
     networks: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    replaces: bool = False
+    agreed: Callable[[str], None] = lambda serial: None
 
 
 class Commissioning:
@@ -92,6 +100,7 @@ class Commissioning:
             applicant = await self._introduced(ask, commissioner, None if earlier is None else earlier.resumption)
             if isinstance(applicant, Done):
                 return self._had_it(applicant, earlier)
+            await asyncio.to_thread(taking.agreed, applicant.serial)
             joined = self._enrolled(applicant, commissioner, taking)
             self._told("handing over")
             commissioner.take_done(await ask(commissioner.provision(joined.enrolment, taking.networks)))
@@ -112,15 +121,35 @@ class Commissioning:
     def _enrolled(self, applicant: Applicant, commissioner: Commissioner, taking: Taking) -> Joined:
         """Return what the device gets: what it was given before, if it asks for the same, or a new enrolment."""
         now, digest = int(time.time()), hashlib.sha256(applicant.csr).digest()
-        known = self._joinings.find(applicant.serial)
+        known = self._joinings.find(applicant.birth)
+        if not taking.replaces and (known is None or known.name != applicant.name):
+            self._demand_free(applicant, now)
         if known is not None and (known.csr, known.name) == (digest, applicant.name) and now < known.until:
             joined = replace(known, resumption=commissioner.resumption)
         else:
-            enrolment = self._owner.enroll(applicant.csr, replace(taking.enrolling, name=applicant.name))
-            resumption, until = commissioner.resumption, now + RESUMABLE_S
-            joined = Joined(applicant.serial, applicant.name, digest, enrolment, resumption, until)
+            wanted = replace(taking.enrolling, name=applicant.name)
+            enrolment = self._owner.enroll(applicant.csr, wanted, birth=applicant.birth)
+            joined = Joined(
+                birth=applicant.birth, serial=applicant.serial, name=applicant.name, csr=digest, enrolment=enrolment,
+                resumption=commissioner.resumption, until=now + RESUMABLE_S,
+            )  # fmt: skip
         self._joinings.keep(joined)
+        if taking.replaces:
+            self._forget_others(joined)
         return joined
+
+    def _demand_free(self, applicant: Applicant, now: int) -> None:
+        """Return if nobody else has the name. Raises NotTrusted."""
+        if not self._owner.has_another(applicant.name, applicant.birth, now):
+            return
+        if self._joinings.has_serial(applicant.serial):
+            raise NotTrusted("another device with this serial number is in the domain", hint=_ANOTHER_NAME)
+        raise NotTrusted(f"{applicant.name} is the name of another in the domain", hint=_ANOTHER_NAME)
+
+    def _forget_others(self, joined: Joined) -> None:
+        for other in self._joinings:
+            if other.name == joined.name and other.birth != joined.birth:
+                self._joinings.forget(other)
 
     def _had_it(self, done: Done, earlier: Joined | None) -> Joined:
         if earlier is None or hashlib.sha256(earlier.enrolment).digest() != done.digest:

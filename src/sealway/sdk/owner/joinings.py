@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which devices the owner has taken in, and how far that came: one file a device in DIR/joining.
 
+A device is known by its birth certificate: serial numbers are unique only among the devices of one manufacturer.
+
 Invariant: the enrolment is here before the device is sent it; so the same device that asks again within 24 hours gets
 the identical one, and never a second. "Confirmed" is written only after the device said that it has it.
 """
@@ -18,6 +20,7 @@ from sealway.errors import LocalMisuse, SealwayError, StateLost
 from sealway.joining.channel import Resumption
 from sealway.joining.messages import RESUME_ID_BYTES
 from sealway.keystore.private_file import read_private, replace_private
+from sealway.storage.files import names_in, sync_directory, usable
 from sealway.wire import cbor, shape
 from sealway.wire.address import Name
 from sealway.wire.cose import MAX_DOCUMENT_BYTES
@@ -31,6 +34,7 @@ class Joined:
     """One device that was taken in.
 
     Args:
+        birth: SHA-256 of its birth certificate, 32 bytes.
         serial: its serial number.
         name: what it is called.
         csr: SHA-256 of its request.
@@ -40,6 +44,7 @@ class Joined:
         confirmed: the device said that it has it.
     """
 
+    birth: bytes
     serial: str
     name: Name
     csr: bytes
@@ -52,20 +57,21 @@ class Joined:
         """Return the content of the file; it holds a secret."""
         resumption = [self.resumption.id, self.resumption.secret.reveal()]
         value = {1: self.serial, 2: str(self.name), 3: self.csr, 4: self.enrolment, 5: resumption}
-        return cbor.encode(value | {6: self.until, 7: self.confirmed})
+        return cbor.encode(value | {6: self.until, 7: self.confirmed, 8: self.birth})
 
     @classmethod
     def decode(cls, data: bytes) -> Joined:
         """Read the content of the file. Raises Malformed, TooLarge."""
-        found = shape.fields(cbor.decode(data, limit=_MOST_BYTES), "joined", range(1, 8))
+        found = shape.fields(cbor.decode(data, limit=_MOST_BYTES), "joined", range(1, 9))
         identifier, secret = shape.array(found[5], "resumption", 2, 2)
         resumption = Resumption(
             shape.bstr(identifier, "resume id", RESUME_ID_BYTES), Secret(shape.bstr(secret, "secret", 32))
         )
         return cls(
-            serial=shape.tstr(found[1], "serial number", 1, 64), name=Name.parse(found[2]),
-            csr=shape.bstr(found[3], "request", 32), enrolment=shape.bstr(found[4], "enrolment", 1, MAX_DOCUMENT_BYTES),
-            resumption=resumption, until=shape.instant(found[6], "until"), confirmed=found[7] is True,
+            birth=shape.bstr(found[8], "birth", 32), serial=shape.tstr(found[1], "serial number", 1, 64),
+            name=Name.parse(found[2]), csr=shape.bstr(found[3], "request", 32),
+            enrolment=shape.bstr(found[4], "enrolment", 1, MAX_DOCUMENT_BYTES), resumption=resumption,
+            until=shape.instant(found[6], "until"), confirmed=found[7] is True,
         )  # fmt: skip
 
 
@@ -79,15 +85,27 @@ class Joinings:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def find(self, serial: str) -> Joined | None:
-        """Return what is known of a device. Raises StateLost."""
-        file = self._file(serial)
-        return self._read(file) if file.exists() else None
+    def find(self, birth: bytes) -> Joined | None:
+        """Return what is known of the device with this birth certificate (its SHA-256). Raises StateLost."""
+        files = names_in(self._path, f".{birth.hex()}.joined", "the records")
+        return self._read(files[0]) if files else None
+
+    def has_serial(self, serial: str) -> bool:
+        """Say whether a device with this serial number was taken in, whoever made it."""
+        files = names_in(self._path, ".joined", "the records")
+        return any(file.stem.rpartition(".")[0] == serial for file in files)
 
     def keep(self, joined: Joined) -> None:
         """Write it down, durably. Raises LocalMisuse."""
         self._path.mkdir(mode=0o700, exist_ok=True)
-        replace_private(self._file(joined.serial), joined.encode(), check=lambda: None)
+        replace_private(self._file(joined), joined.encode(), check=lambda: None)
+
+    def forget(self, joined: Joined) -> None:
+        """Forget a device that another one takes the place of. Raises LocalMisuse."""
+        file = self._file(joined)
+        with usable(file, "the record"):
+            file.unlink(missing_ok=True)
+            sync_directory(self._path)
 
     def confirm(self, joined: Joined) -> None:
         """Write down that the device has it, durably."""
@@ -100,13 +118,13 @@ class Joinings:
                 yield joined
 
     def __iter__(self) -> Iterator[Joined]:
-        for file in sorted(self._path.glob("*.joined")):
+        for file in names_in(self._path, ".joined", "the records"):
             yield self._read(file)
 
-    def _file(self, serial: str) -> Path:
-        if not _SERIAL.fullmatch(serial):
+    def _file(self, joined: Joined) -> Path:
+        if not _SERIAL.fullmatch(joined.serial):
             raise LocalMisuse("a serial number is of A-Z, 0-9, dot and hyphen")
-        return self._path / f"{serial}.joined"
+        return self._path / f"{joined.serial}.{joined.birth.hex()}.joined"
 
     @staticmethod
     def _read(file: Path) -> Joined:

@@ -5,14 +5,15 @@ Invariant: a root that is here was put here by the owner; a manifest that is her
 proven again whenever it is read. Of a manufacturer with manifests, only listed devices are taken in, also when none of
 them can be proven any more; what is held of one manufacturer never matters for another.
 
-DIR/manufacturers/           root certificates, by fingerprint
-DIR/manifests/FINGERPRINT/   manifests of the manufacturer whose root has this fingerprint, by hash
+DIR/manufacturers/   root certificates, by fingerprint
+DIR/manifests/KEY/   manifests by hash, in a folder for the key (its SHA-256) of their manufacturer's root
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -58,12 +59,15 @@ class Manufacturers:
 
         Raises:
             Malformed, TooLarge, NotAuthentic, NotTrusted: see ``trust_manufacturer``.
-            NotTrusted: another root with its key identifier is trusted; certificates would name both as their issuer.
+            NotTrusted: a root of another key with its key identifier is trusted; certificates would name both as their
+                issuer.
             LocalMisuse: too many, or the directory cannot be used.
         """
         manufacturer = trust_manufacturer(der, fingerprint=fingerprint)
         for held in self.trusted():
-            if held != manufacturer and subject_key_id(held.root) == subject_key_id(manufacturer.root):
+            if held.root.key != manufacturer.root.key and subject_key_id(held.root) == subject_key_id(
+                manufacturer.root
+            ):
                 raise NotTrusted(
                     f"this root has the key identifier of another that is trusted, of {held.name}",
                     hint=f"one of the two is wrong; that one is {self._roots}/{held.fingerprint.hex()}.der",
@@ -118,7 +122,8 @@ class Manufacturers:
         return names_in(self._folder(manufacturer), ".cose", "the manifests")
 
     def _folder(self, manufacturer: Manufacturer) -> Path:
-        return self._manifests / manufacturer.fingerprint.hex()
+        """By key: what lists the devices of a root lists them, too, once its certificate is issued anew."""
+        return self._manifests / sha256(manufacturer.root.key.point).hexdigest()
 
     def prove(self, chain: Sequence[bytes], now: int, *, expected_serial: str | None = None) -> Birth:
         """Prove what a device was born as; one whose manufacturer gave lists has to be on one of them.
