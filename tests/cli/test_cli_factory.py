@@ -16,6 +16,7 @@ import zxingcpp
 from PIL import Image
 
 from tests.cli.town import PASSPHRASE, call
+from tests.factory.small_factory import SmallFactory
 
 MODEL = "Water meter WM-20"
 
@@ -116,6 +117,12 @@ def test_an_owner_checks_what_was_made(works: Path, owner_state: Path, tmp_path:
     assert re.search(
         rf"Acme Meters +{fingerprint} +1 +2$", call("owner", "manufacturers", "--state", owner_state).out, re.M
     )
+    (held,) = (owner_state / "manifests").glob("*/*.cose")
+    stray = held.with_name("00.cose")
+    stray.write_bytes(SmallFactory().manifest())  # what its own manufacturer's root does not vouch for
+    stray.chmod(0o600)
+    shown = call("owner", "manufacturers", "--state", owner_state).expect(0)
+    assert "1 of the manifests of Acme Meters are not valid now, and list nothing" in shown.err
     forged = tmp_path / "forged.cose"
     forged.write_bytes(manifest.read_bytes().replace(b"SW-000001", b"SW-000000"))
     assert "signature does not verify" in call("owner", "add-manifest", forged, "--state", owner_state).expect(3).err

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import stat
 from collections.abc import Iterator
@@ -146,6 +147,74 @@ def test_what_is_in_the_way_is_not_overwritten(factory: OpenFactory, tmp_path: P
     with pytest.raises(LocalMisuse, match="in the way"):
         make_batch(factory, order(tmp_path / "out", "A-1"), quietly)
     assert not factory.register.made
+
+
+def test_a_label_that_is_there_is_not_overwritten(factory: OpenFactory, tmp_path: Path) -> None:
+    label = tmp_path / "out" / LABELS / "A-2.json"
+    label.parent.mkdir(parents=True)
+    label.write_bytes(b"another factory's")
+    with pytest.raises(LocalMisuse, match=r"A-2\.json is in the way"):
+        make_batch(factory, order(tmp_path / "out", "A-1", "A-2"), quietly)
+    assert label.read_bytes() == b"another factory's"
+    assert not factory.register.made and not factory.home.batch_path.exists()
+
+
+def test_a_manifest_that_is_there_is_not_overwritten(factory: OpenFactory, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    make_batch(factory, order(out, "A-1"), quietly)
+    later = out / "manifest-000002.cose"
+    later.write_bytes(b"another factory's")
+    with pytest.raises(LocalMisuse, match=r"manifest-000002\.cose is none of the manifests"):
+        make_batch(factory, order(out, "A-2"), quietly)
+    assert later.read_bytes() == b"another factory's"
+    assert list(factory.register.made) == ["A-1"] and not factory.home.batch_path.exists()
+
+
+def test_a_register_of_a_backup_is_told_before_a_number_is_given_again(
+    home: FactoryHome, cheap: None, tmp_path: Path
+) -> None:
+    with OpenFactory.open(home, PASSPHRASE) as factory:
+        make_batch(factory, order(tmp_path / "out", count=1), quietly)
+        backup = home.register_path.read_bytes()
+        make_batch(factory, order(tmp_path / "out", count=1), quietly)
+    other = backup.replace(b"SW-000001", b"SW-000002")  # the number is there, and the device is another
+    for register in (b"", backup, backup + other):
+        home.register_path.write_bytes(register)
+        with OpenFactory.open(home, PASSPHRASE) as factory, pytest.raises(StateLost, match="does not have the device"):
+            make_batch(factory, order(tmp_path / "elsewhere", count=1), quietly)
+    assert not (tmp_path / "elsewhere").exists() and not home.batch_path.exists()
+
+
+def test_a_last_manifest_that_was_lost_shows_where_it_was_handed_over(factory: OpenFactory, tmp_path: Path) -> None:
+    make_batch(factory, order(tmp_path / "out", "A-1"), quietly)
+    (factory.home.manifests_path / "000001.cose").unlink()
+    with pytest.raises(LocalMisuse, match="none of the manifests"):
+        make_batch(factory, order(tmp_path / "out", "A-2"), quietly)
+
+
+@pytest.mark.parametrize("serials", [(), ("A-1", "A-2", "A-3", "A-4", "A-5")], ids=["counted", "named"])
+def test_the_options_of_an_unfinished_batch_are_given_whole(
+    factory: OpenFactory, tmp_path: Path, serials: tuple[str, ...]
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "an out; with 'quotes'"
+    begun = order(out, *serials, count=0 if serials else 3)
+    with pytest.raises(KeyboardInterrupt):
+        make_batch(factory, begun, stop)
+    batch = factory.home.batch_path.read_text()
+    factory.home.batch_path.write_text(batch.replace('"keystore": "file"', '"keystore": "pkcs11:token=a;id=%01"'))
+    with pytest.raises(LocalMisuse) as refused:
+        make_batch(factory, order(tmp_path / "other", "B-1"), quietly)
+    words = shlex.split(str(refused.value.hint).partition(": ")[2])
+    given = list(zip(words[::2], words[1::2], strict=True))
+    asked = begun.asked()
+    counted = [("--count", "3"), ("--prefix", "SW-")]
+    assert given == [
+        ("--model", asked["model"]), ("--out", str(out)), *(("--serial", serial) for serial in serials),
+        *([] if serials else counted), ("--mud-url", MUD_URL), ("--device-keystore", "pkcs11:token=a;id=%01"),
+    ]  # fmt: skip
 
 
 def test_an_unfinished_batch_comes_first(factory: OpenFactory, tmp_path: Path) -> None:

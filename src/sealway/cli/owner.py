@@ -216,7 +216,9 @@ def list_manufacturers(state: State, as_json: AsJson = False) -> None:
     show_table(("manufacturer", "fingerprint", "manifests", "devices"), rows)
     for one in about:
         if one["not_valid_now"]:
-            note(f"{one['not_valid_now']} manifests of {one['manufacturer']} are not valid now, and list nothing")
+            note(
+                f"{one['not_valid_now']} of the manifests of {one['manufacturer']} are not valid now, and list nothing"
+            )
 
 
 def _about(manufacturer: Manufacturer, manifests: list[ProvenManifest], held: int) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 """Batches: what was asked for is written down before the first device is made, and forgotten after the manifest.
 
 Invariant: a batch that was begun is finished before another begins, with the serial numbers that it began with. Each
-device is in exactly one manifest; a manifest that was signed is never replaced.
+device is in exactly one manifest; a manifest that was signed is never replaced. What does not fit together (a register
+or manifests of an older backup) stops everything before a serial number or a number of a manifest is given again.
 """
 
 from __future__ import annotations
@@ -13,20 +14,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final, Self
 
 from sealway.errors import LocalMisuse, SealwayError, StateLost
 from sealway.factory.authority import OpenFactory
-from sealway.factory.making import MOST_IN_A_BATCH, Making, make_all, next_serials
+from sealway.factory.making import MOST_IN_A_BATCH, Making, demand_room, make_all, next_serials
 from sealway.factory.register import Made
 from sealway.identity.birth import ProvenManifest, verify_manifest
 from sealway.identity.manufacturing import sign_manifest
+from sealway.keystore.places import FILE
 from sealway.keystore.private_file import read_private, replace_private
-from sealway.storage.files import usable, write_file
+from sealway.storage.files import names_in, read_file, usable, write_file
 from sealway.wire.cose import MAX_DOCUMENT_BYTES
 from sealway.wire.manifest import MAX_DEVICES, MadeDevice, ManifestClaims, check_serial
 
 _MOST_BYTES: Final = 1 << 20
+_MANIFEST: Final = "manifest-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ class Batch:
         if taken:
             raise LocalMisuse(f"there is a device {taken[0]} already", hint="a serial number is given once")
         serials = order.serials or tuple(next_serials(factory, order.prefix, order.count))
+        demand_room(factory, serials, order.making.out)
         batch = cls(order.asked(), serials)
         content = json.dumps({"asked": batch.asked, "serials": serials}).encode()
         replace_private(factory.home.batch_path, content, check=lambda: None)
@@ -120,14 +125,16 @@ def make_batch(factory: OpenFactory, order: Order, tell: Callable[[str, bool], N
 
     Raises:
         LocalMisuse: see ``Batch.begin_or_resume`` and ``make_all``.
-        StateLost: something in the factory's directory is damaged.
+        LocalMisuse: in the order's directory is another manifest, label or device where one of this batch goes.
+        StateLost: something in the factory's directory is damaged, or older than something else in it.
     """
+    _demand_same(signed_manifests(factory), order.making.out)
     batch, _ = Batch.begin_or_resume(factory, order)
     make_all(factory, batch.serials, order.making, tell)
     wanted = set(batch.serials)
     listing = [one for one in sign_unlisted(factory) if wanted & {made.serial for made in one.claims.devices}]
     for manifest in listing:
-        path = order.making.out / f"manifest-{manifest.claims.number:06}.cose"
+        path = order.making.out / f"{_MANIFEST}{manifest.claims.number:06}.cose"
         write_file(path, manifest.encoded, "the manifest")
     with usable(factory.home.batch_path, "the batch"):
         factory.home.batch_path.unlink()
@@ -150,9 +157,9 @@ def sign_unlisted(factory: OpenFactory) -> list[ProvenManifest]:
 
 
 def signed_manifests(factory: OpenFactory) -> list[ProvenManifest]:
-    """Return the factory's manifests by number, each proven again. Raises StateLost."""
+    """Return the factory's manifests by number, each proven again. Raises StateLost, LocalMisuse."""
     found: list[ProvenManifest] = []
-    for path in sorted(factory.home.manifests_path.glob("*.cose")):
+    for path in names_in(factory.home.manifests_path, ".cose", "the manifests"):
         try:
             content = read_private(path, limit=MAX_DOCUMENT_BYTES)
             found.append(verify_manifest(content, [factory.manufacturer], int(time.time())))
@@ -160,7 +167,28 @@ def signed_manifests(factory: OpenFactory) -> list[ProvenManifest]:
             raise StateLost(f"{path} is damaged: {error.message}") from None
         if path != _path_of(factory, len(found)) or found[-1].claims.number != len(found):
             raise StateLost(f"a manifest is missing before {path}")
+        _demand_counted(factory, found[-1], path)
     return found
+
+
+def _demand_counted(factory: OpenFactory, manifest: ProvenManifest, path: Path) -> None:
+    """Return if the register has all that a manifest lists: else it is older, and would give numbers again."""
+    for device in manifest.claims.devices:
+        counted = factory.register.made.get(device.serial)
+        if counted is None or counted.x5t != device.x5t.hex():
+            raise StateLost(
+                f"{factory.home.register_path} does not have the device {device.serial} that {path} lists",
+                hint="is it an old copy? Put the last one back; its serial numbers were given",
+            )
+
+
+def _demand_same(manifests: Sequence[ProvenManifest], out: Path) -> None:
+    """Return if the manifests in the order's directory are these. Raises LocalMisuse."""
+    signed = {f"{_MANIFEST}{manifest.claims.number:06}.cose": manifest.encoded for manifest in manifests}
+    for path in names_in(out, ".cose", "the directory"):
+        if path.name.startswith(_MANIFEST) and signed.get(path.name) != read_file(path, "the manifest"):
+            hint = "it is another factory's: give another --out; or a later one of this: put back what it has lost"
+            raise LocalMisuse(f"{path} is none of the manifests that are known here", hint=hint)
 
 
 def _sign_next(factory: OpenFactory, devices: Sequence[Made], last: ProvenManifest | None) -> ProvenManifest:
@@ -193,5 +221,12 @@ def _groups(devices: Sequence[Made]) -> list[list[Made]]:
 
 
 def _options(asked: dict[str, Any]) -> str:
-    which = [f"--serial {serial}" for serial in asked["serials"][:3]] or [f"--count {asked['count']}"]
-    return " ".join([f"--model {asked['model']!r}", *which, f"--out {asked['out']}"])
+    """All that is compared, as the command has it."""
+    options = [("--model", asked["model"]), ("--out", asked["out"]), *(("--serial", one) for one in asked["serials"])]
+    if not asked["serials"]:
+        options += [("--count", str(asked["count"])), ("--prefix", asked["prefix"])]
+    if asked["mud_url"] is not None:
+        options.append(("--mud-url", asked["mud_url"]))
+    if asked["keystore"] != FILE:
+        options.append(("--device-keystore", asked["keystore"]))
+    return " ".join(f"{option} {quote(value)}" for option, value in options)

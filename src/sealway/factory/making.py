@@ -89,6 +89,13 @@ def next_serials(factory: OpenFactory, prefix: str, count: int) -> list[str]:
     return [check_serial(f"{prefix}{number:0{_NUMBER_DIGITS}}") for number in range(first, first + count)]
 
 
+def demand_room(factory: OpenFactory, serials: Sequence[str], out: Path) -> None:
+    """Return if nothing stands where these devices and their labels go. Raises LocalMisuse."""
+    for serial in serials:
+        if serial not in factory.register.made:
+            _Place(out, serial).demand_room()
+
+
 def make_all(factory: OpenFactory, serials: Sequence[str], making: Making, tell: Callable[[str, bool], None]) -> None:
     """Make the devices that are not made yet; what was begun and interrupted is begun anew.
 
@@ -100,6 +107,7 @@ def make_all(factory: OpenFactory, serials: Sequence[str], making: Making, tell:
     """
     with usable(making.out, "the directory"):
         (making.out / LABELS).mkdir(mode=0o700, parents=True, exist_ok=True)
+    demand_room(factory, serials, making.out)
     for serial in serials:
         place = _Place(making.out, serial)
         before = serial in factory.register.made
@@ -155,11 +163,18 @@ class _Place:
         self._making = out / f".{serial}.making"
         self.device = self._making / "device"
         self.label = self._making / "label.json"
+        self._label_in_place = out / LABELS / f"{serial}.json"
+
+    def demand_room(self) -> None:
+        """Return if there is no other device with this number here, and no label of one. Raises LocalMisuse."""
+        for path in (self._out / self._serial, self._label_in_place):
+            with usable(path, "the place of a device"):
+                if os.path.lexists(path):
+                    raise LocalMisuse(f"{path} is in the way", hint="it is in no register; move it away")
 
     def clear(self) -> None:
         """Make room for a new device: what a crash left was never counted. Raises LocalMisuse."""
-        if (self._out / self._serial).exists():
-            raise LocalMisuse(f"{self._out / self._serial} is in the way", hint="it is in no register; move it away")
+        self.demand_room()
         with usable(self._making, "the directory"):
             shutil.rmtree(self._making, ignore_errors=True)
             self.device.mkdir(mode=0o700, parents=True)
@@ -175,8 +190,8 @@ class _Place:
             return
         with usable(self._out, "the directory"):
             if self.label.exists():
-                self.label.replace(self._out / LABELS / f"{self._serial}.json")
-                sync_directory(self._out / LABELS)
+                self.label.replace(self._label_in_place)
+                sync_directory(self._label_in_place.parent)
             if self.device.exists():
                 self.device.replace(self._out / self._serial)
             self._making.rmdir()
