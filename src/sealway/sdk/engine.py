@@ -325,7 +325,7 @@ class Engine:
 
 
 def _checked(message: Message) -> bytes:
-    content = message.encode()
+    content = message.encode_once()
     if len(content) > MOST_CONTENT:
         raise TooLarge(f"a message of {len(content)} bytes; an envelope holds {MOST_CONTENT}")
     return content

@@ -135,15 +135,16 @@ class Message:
         return self.void != () or any(value is not None for value in _control_fields(self))
 
     def encode(self) -> bytes:
-        """Return the plaintext to be sealed. Raises TooLarge above MAX_MESSAGE_BYTES.
+        """Return the plaintext to be sealed. Raises TooLarge above MAX_MESSAGE_BYTES."""
+        kept: bytes | None = self.__dict__.get("_encoded")
+        return self._encode() if kept is None else kept
 
-        A message never changes, so what was encoded once is kept until ``forget_encoding``: who seals it stores it,
-        too, and who opened it stores what it was read from.
+    def encode_once(self) -> bytes:
+        """As ``encode``, and keep it until ``forget_encoding``: who seals a message stores it, too.
+
+        A message never changes; who opened it stores what it was read from, which is kept as well.
         """
-        known = self.__dict__
-        if "_encoded" not in known:
-            known["_encoded"] = self._encode()
-        encoded: bytes = known["_encoded"]
+        encoded = self.__dict__["_encoded"] = self.encode()
         return encoded
 
     def forget_encoding(self) -> None:
