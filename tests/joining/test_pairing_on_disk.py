@@ -19,6 +19,7 @@ from sealway.crypto.keys import VerifyingKey
 from sealway.crypto.secret import Secret
 from sealway.crypto.spake2plus import derive
 from sealway.errors import InUse, LocalMisuse, NotAuthorized, StateLost
+from sealway.factory.newborn import IDEVID_KEY
 from sealway.home.home import Home
 from sealway.home.pairing import Pairing
 from sealway.identity.enrolment import EnrolmentClaims, sign_enrolment
@@ -27,6 +28,8 @@ from sealway.joining.commissioner import Applicant, Commissioner, Wanted
 from sealway.joining.device import Joiner
 from sealway.joining.messages import Done
 from sealway.joining.ownership import ADMITTED, OWNERSHIP, RESUMABLE_S, WINDOW_MS, Act, Pending, State, demand
+from sealway.keystore.places import open_keystore
+from sealway.sdk.agreements import AgreementKeys
 from sealway.wire.cose import Sign1
 from tests.cli.factory_made import MadeDevice, make_device
 from tests.cli.town import PASSPHRASE
@@ -71,14 +74,14 @@ class Owners:
         self.resumption: dict[str, Resumption] = {}
         self.count = 0
 
-    def take(self, state: Path, domain: str = "one", *, resumed: bool = False) -> bytes:
+    def take(self, state: Path, domain: str = "one", *, resumed: bool = False, suite: int = 1) -> bytes:
         """Take the device in with the code, or go on; return SHA-256 of what it says that it has."""
         self.count += 1
         with opened(state) as pairing:
             born = born_of(state, SECRET)
             device = Joiner(born, pairing, seeded(f"device {self.count}"))
             pairing.open_window(moment().uptime, pressed=True)
-            owner, root = self._commissioner(domain, born.signer.public), DOMAINS[domain]
+            owner, root = self._commissioner(domain, born.signer.public, suite), DOMAINS[domain]
             hello = device.answer(owner.hello(self.resumption[domain] if resumed else None), moment())
             following = owner.take_offer(hello)
             if not resumed:
@@ -97,9 +100,9 @@ class Owners:
     def _new(found: Applicant, domain: str) -> bytes:
         return enrolment_for(found, domain)
 
-    def _commissioner(self, domain: str, key: VerifyingKey) -> Commissioner:
+    def _commissioner(self, domain: str, key: VerifyingKey, suite: int) -> Commissioner:
         owner = DOMAINS[domain]
-        wanted = Wanted(owner.root_document, lambda serial: name(serial.lower(), domain=owner.root.domain))
+        wanted = Wanted(owner.root_document, lambda serial: name(serial.lower(), domain=owner.root.domain), suite)
         birth = SmallBirth("TH-000001", key)
         return Commissioner(self.code, wanted, lambda chain: birth, seeded(f"owner {self.count}"), STRETCH)
 
@@ -196,6 +199,34 @@ def test_power_lost_at_any_change_of_a_reset(
     assert seen == {State.RFNOP, State.RFOTM}
     owners.take(state, "other")
     assert works_for(state) == "other.example"
+
+
+@pytest.mark.parametrize("suite", [1, 3])
+def test_no_key_of_one_owner_is_the_next_one_s(made: MadeDevice, fresh: Callable[[], Path], suite: int) -> None:
+    """Not one of those either that its rotation of keys made meanwhile."""
+    owners, state = Owners(made), fresh()
+    owners.take(state)
+    agreements = AgreementKeys(open_keystore(state / "keystore", SECRET))
+    assert agreements.replace() and agreements.replace()
+    before = publics(state)
+    assert before.keys() == {IDEVID_KEY, "identity", "agreement", "agreement-2", "agreement-3"}
+    with opened(state) as pairing:
+        pairing.reset(NOW)
+    assert publics(state).keys() == {IDEVID_KEY}
+    owners.take(state, "other", suite=suite)
+    after = publics(state)
+    assert after.keys() == {IDEVID_KEY, "identity", "agreement"}
+    assert set(before.values()) & set(after.values()) == {before[IDEVID_KEY]}
+    assert AgreementKeys(open_keystore(state / "keystore", SECRET)).suite.number == suite
+
+
+def publics(state: Path) -> dict[str, bytes]:
+    """The public halves in the device's keystore, by their labels."""
+    keystore = open_keystore(state / "keystore", SECRET)
+    return {
+        label: keystore.agreer(label).public if kind == "agree" else keystore.signer(label).public.point
+        for label, kind in keystore.labels().items()
+    }
 
 
 def test_every_state_is_reached_and_admits_what_the_table_says(made: MadeDevice, fresh: Callable[[], Path]) -> None:

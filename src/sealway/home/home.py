@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -54,6 +55,8 @@ HOP_KEYS: Final[Mapping[str, Kind]] = {HOP_KEY: "hop"}
 Warn: TypeAlias = Callable[[str, str | None], None]
 """Is told what the person in charge should know, and what to do about it."""
 
+_OWN_KEYS: Final = re.compile(r"identity|hop|agreement(?:-[0-9]{1,9})?")
+"""Labels of all keys that a member makes for one owner. Its agreement keys are numbered as they are replaced."""
 _HOPS: Final = ("hub", "gateway", "adversary")
 _MOST_GRANTS: Final = 64
 
@@ -141,7 +144,7 @@ class Home:
                 be used.
             TokenFailed: the token cannot be used.
         """
-        with self._held():
+        with self.held():
             keystore = keystore_at(place, self.keystore_path, passphrase)
             known = keystore.labels()
             wanted = self._wanted_suite(keystore, suite)
@@ -154,7 +157,8 @@ class Home:
                 self._write(self.request_path, make_csr(keystore.signer(self._identity), name))
             return read_private(self.request_path, limit=MAX_DOCUMENT_BYTES)
 
-    def _held(self) -> DirectoryLock:
+    def held(self) -> DirectoryLock:
+        """Take the directory, for steps that nothing may run beside: a context. Raises InUse, LocalMisuse."""
         demand_free(self.path)
         return DirectoryLock(self.path, f"sealway {self.command}")
 
@@ -179,7 +183,7 @@ class Home:
             NotTrusted, NotAuthentic, NotAuthorized, Malformed: see ``verify_enrolment`` and ``verify_root``.
             LocalMisuse: there are no keys here yet.
         """
-        with self._held():
+        with self.held():
             signer = self._open_keystore(passphrase).signer(self._identity)
             now = int(time.time())
             root = self._trusted_root(read_root(encoded), fingerprint, now)
@@ -219,18 +223,18 @@ class Home:
     def discard_keys(self, passphrase: Secret) -> None:
         """Forget keys and request of a member that is not enrolled, so that the next ones are new. Raises LocalMisuse.
 
-        Other keys of the keystore stay.
+        Other keys of the keystore stay, as the one that a device was born with. The caller holds the directory
+        (``held``).
         """
-        with self._held():
-            if self._enrolled_path.exists():
-                raise LocalMisuse(f"{self.path} is enrolled, and its keys are in use")
-            self.request_path.unlink(missing_ok=True)
-            if self.keystore_path.exists():
-                keystore = self._open_keystore(passphrase)
-                for label in self._keys.keys() & keystore.labels().keys():
-                    keystore.remove(label)
-                if isinstance(keystore, TokenKeystore):
-                    keystore.tidy()  # an earlier attempt may have been interrupted
+        if self._enrolled_path.exists():
+            raise LocalMisuse(f"{self.path} is enrolled, and its keys are in use")
+        self.request_path.unlink(missing_ok=True)
+        if self.keystore_path.exists():
+            keystore = self._open_keystore(passphrase)
+            for label in sorted(filter(_OWN_KEYS.fullmatch, keystore.labels())):
+                keystore.remove(label)
+            if isinstance(keystore, TokenKeystore):
+                keystore.tidy()  # an earlier attempt may have been interrupted
 
     def add_grant(self, encoded: bytes) -> None:
         """Keep a grant that came after the enrolment. Raises as ``verify_grant`` and ``Grant.held_by``."""

@@ -82,7 +82,8 @@ class Pairing:
             self._write(record)
         self._record = record
         if record.resetting:
-            self._destroy()
+            with self._home.held():
+                self._destroy()
         elif self._home.kept() is not None and record.verifier is not None:
             self._write(_owned(record))
         elif record.pending is not None and record.pending_at(int(time.time())) is None:
@@ -121,7 +122,8 @@ class Pairing:
         root = b"" if pending is None else pending.root
         marker, asked = self._path / "asked", cbor.encode([root, str(name), suite])
         if not marker.exists() or read_private(marker, limit=1024) != asked:
-            self._home.discard_keys(self._passphrase)
+            with self._home.held():
+                self._home.discard_keys(self._passphrase)
             replace_private(marker, asked, check=lambda: None)
         return self._home.prepare(name, self._passphrase, suite_of(suite))
 
@@ -158,15 +160,17 @@ class Pairing:
 
         Raises LocalMisuse, StateLost.
         """
-        demand(self.state(now), Act.RESET)
-        self._write(replace(self._record, resetting=True))
-        self._destroy()
+        with self._home.held():  # no service can begin between the look and the end
+            demand(self.state(now), Act.RESET)
+            self._write(replace(self._record, resetting=True))
+            self._destroy()
 
     def stop(self, now: int) -> None:
         """Stop working until the owner has enrolled the device anew, by presence: SRESET. Raises NotAuthorized."""
-        demand(self.state(now), Act.SOFT_RESET)
-        kept = self._home.kept()
-        self._write(replace(self._record, stopped=None if kept is None else kept[1]))
+        with self._home.held():
+            demand(self.state(now), Act.SOFT_RESET)
+            kept = self._home.kept()
+            self._write(replace(self._record, stopped=None if kept is None else kept[1]))
 
     def _destroy(self) -> None:
         (self._home.path / "enrolled").unlink(missing_ok=True)
