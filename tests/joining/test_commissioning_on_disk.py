@@ -18,10 +18,19 @@ from sealway.cli.commissioning import read_networks, trusting
 from sealway.cli.pairing import born_of, pairing_of
 from sealway.crypto.keys import SoftSigner, generate_scalar
 from sealway.crypto.secret import Secret
-from sealway.errors import LocalMisuse, NotAuthorized, NotTrusted, StateLost, TransportFailed, WrongCode
+from sealway.errors import (
+    LocalMisuse,
+    NotAuthorized,
+    NotTrusted,
+    RateLimited,
+    StateLost,
+    TransportFailed,
+    WrongCode,
+)
 from sealway.home.home import Home
 from sealway.identity.issuing import make_csr
 from sealway.joining.device import Joiner, Moment
+from sealway.joining.ownership import MOST_ATTEMPTS
 from sealway.sdk.clock import SystemClock
 from sealway.sdk.owner.authority import Enrolling, OpenOwner, OwnerHome
 from sealway.sdk.owner.commissioning import Ask, Commissioning, Taking
@@ -57,13 +66,19 @@ class Scene:
         enrolling = Enrolling(name=_name_for("unnamed"), hub="https://hub.example")
         return Taking(password=code or self.made.code.password, enrolling=enrolling, name=_name_for)
 
-    def take(self, taking: Taking | None = None, lost: Callable[[int], bool] = lambda number: False) -> Joined:
-        """Take the device in; ``lost`` says which answers do not arrive."""
+    def take(
+        self, taking: Taking | None = None, lost: Callable[[int], bool] = lambda number: False,
+        unheard: Callable[[int], bool] = lambda number: False, spent: int = 0,
+    ) -> Joined:  # fmt: skip
+        """Take the device in; ``lost`` says which answers do not arrive, ``unheard`` which questions, and ``spent`` how
+        many attempts a stranger made before."""
 
         async def run() -> Joined:
             with pairing_of(Home(self.device, "device"), SECRET) as pairing:
                 pairing.open_window(SystemClock().uptime(), pressed=True)
-                ask = _asking(Joiner(born_of(self.device, SECRET), pairing, os.urandom), lost)
+                for _ in range(spent):
+                    pairing.count_attempt()
+                ask = _asking(Joiner(born_of(self.device, SECRET), pairing, os.urandom), lost, unheard)
                 with OpenOwner.open(OwnerHome(self.owner), SECRET) as owner:
                     prove = trusting(OwnerHome(self.owner))
                     return await Commissioning(owner, self.joinings, prove).take(ask, taking or self.taking())
@@ -95,12 +110,14 @@ def _name_for(serial: str) -> Name:
     return Name(DOMAIN, "device", serial.lower())
 
 
-def _asking(device: Joiner, lost: Callable[[int], bool]) -> Ask:
+def _asking(device: Joiner, lost: Callable[[int], bool], unheard: Callable[[int], bool]) -> Ask:
     count = 0
 
     async def ask(message: bytes) -> bytes:
         nonlocal count
         count += 1
+        if unheard(count):
+            raise TransportFailed("lost")
         answer = device.answer(message, Moment(int(time.time()), SystemClock().uptime()))
         if lost(count):
             raise TransportFailed("lost")
@@ -130,6 +147,17 @@ def test_whichever_answer_is_lost_the_same_command_goes_on(scene: Scene, number:
     assert [one.confirmed for one in scene.joinings] == [True]
     assert not before or before[0].enrolment == joined.enrolment
     assert len(list(OwnerHome(scene.owner).ledger.entries("certificate"))) == 1
+
+
+def test_a_stranger_who_spent_the_attempts_does_not_keep_the_owner_from_going_on(scene: Scene) -> None:
+    with pytest.raises(TransportFailed):
+        scene.take(unheard=lambda count: count == 4)
+    (before,) = scene.joinings
+    joined = scene.take(spent=MOST_ATTEMPTS)
+    assert joined.enrolment == before.enrolment
+    scene.begin()
+    with pytest.raises(RateLimited, match="no attempts are left"):  # with nothing to go on with
+        scene.take(spent=MOST_ATTEMPTS)
 
 
 def test_power_lost_at_any_change_of_the_owner_s_directory(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

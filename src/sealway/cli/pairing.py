@@ -27,6 +27,7 @@ from sealway.joining.messages import MAX_JOINING_BYTES
 from sealway.joining.ownership import WINDOW_MS, State
 from sealway.keystore.places import open_keystore
 from sealway.sdk.clock import SystemClock
+from sealway.storage.closing import to_the_end
 from sealway.transports import coap_api
 from sealway.transports.coap_stack import StackLimits, any_address, open_server
 from sealway.transports.frames import serve_frames
@@ -85,9 +86,12 @@ async def wait_for_owner(home: Home, passphrase: Secret, waiting: Waiting) -> No
     with pairing_of(home, passphrase) as pairing:
         host = _Host(pairing, born_of(home.path, passphrase))
         host.begin(pressed=waiting.pressed)
-        async with _listening(waiting, host):
-            await host.owned()
-            await asyncio.sleep(_LINGER_S)
+        try:
+            async with _listening(waiting, host):
+                await host.owned()
+                await asyncio.sleep(_LINGER_S)
+        finally:
+            await to_the_end(host.end())  # no thread writes into what is given back here
 
 
 def born_of(path: Path, passphrase: Secret) -> Born:
@@ -107,14 +111,15 @@ class _Host:
         self._seconds = 0.0
 
     def begin(self, *, pressed: bool) -> None:
-        """Open a pairing window if there is to be one. Raises Refused."""
+        """Open a pairing window if there is to be one. Raises Refused if nobody could pair or go on."""
         state = self._pairing.state(int(time.time()))
-        if state in (State.RFNOP, State.SRESET):
-            if self._pairing.pending(int(time.time())) is None:
-                raise Refused("this device has an owner", hint="sealway device reset makes it ready for another")
-            left = WINDOW_MS
-        else:
-            left = self._pairing.open_window(self._clock.uptime(), pressed=pressed)
+        if state is State.SRESET:
+            raise Refused("this device is stopped", hint="sealway device init --enrolment FILE takes its owner's answer")
+        if state is State.RFNOP and self._pairing.pending(int(time.time())) is None:
+            raise Refused("this device has an owner", hint="sealway device reset makes it ready for another")
+        left = 0 if state is State.RFNOP else self._pairing.open_window(self._clock.uptime(), pressed=pressed)
+        if state in (State.RFPRO, State.RFNOP):
+            left = WINDOW_MS  # who has shown the code may go on, whatever became of the window
         if left <= 0:
             raise Refused("the pairing window has closed", hint="--button opens a new one")
         self._seconds = left / 1000
@@ -123,12 +128,16 @@ class _Host:
     async def answer(self, message: bytes) -> bytes:
         """Answer one message; one at a time, and not in the event loop, since keys are made and disks waited for."""
         async with self._turn:
-            answer = await asyncio.to_thread(self._joiner.answer, message, self._moment())
+            try:  # to the end: a remote that uses its token again cancels this, and its thread would run beside the next
+                return await to_the_end(asyncio.to_thread(self._joiner.answer, message, self._moment()))
+            finally:
+                self._note()
+
+    def _note(self) -> None:
         if self._joiner.fault is not None:
             log.warning("refused: %s", self._joiner.fault.message)
         if self._joiner.finished:
             self._finished.set()
-        return answer
 
     async def owned(self) -> None:
         """Wait until the device has said that it has an owner. Raises Refused once nobody may try any more."""
@@ -136,7 +145,13 @@ class _Host:
             async with asyncio.timeout(self._seconds):
                 await self._finished.wait()
         except TimeoutError:
-            raise Refused("the pairing window has closed", hint="--button opens a new one") from None
+            async with self._turn:  # what came in time may be taking the owner just now
+                if not self._joiner.finished:
+                    raise Refused("the pairing window has closed", hint="--button opens a new one") from None
+
+    async def end(self) -> None:
+        """Wait until no message is being answered; none is from now on."""
+        await self._turn.acquire()
 
     def _moment(self) -> Moment:
         return Moment(int(time.time()), self._clock.uptime())

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from sealway.crypto.secret import Secret
-from sealway.errors import LocalMisuse, NotAuthorized, NotTrusted, SealwayError, TransportFailed
+from sealway.errors import LocalMisuse, NotAuthorized, NotTrusted, RateLimited, SealwayError, TransportFailed
 from sealway.joining.channel import Resumption
 from sealway.joining.commissioner import Applicant, Birth, Commissioner, Wanted
 from sealway.joining.messages import Done
@@ -86,10 +86,10 @@ class Commissioning:
         """
         try:
             return await self._exchanged(ask, taking, None)
-        except NotAuthorized:
+        except (NotAuthorized, RateLimited):  # whoever spent the attempts, going on needs none
             going_on = [joined for joined in self._joinings.unconfirmed(int(time.time())) if _may_be(joined, taking)]
             for joined in going_on:  # its last word may have been lost
-                with suppress(NotAuthorized):
+                with suppress(NotAuthorized, RateLimited):
                     return await self._exchanged(ask, taking, joined)
             raise
 
