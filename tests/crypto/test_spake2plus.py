@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -218,3 +220,10 @@ def test_scalars_are_reduced_and_the_base_point_is_the_library_s() -> None:
     generator = decode_point(encode_point(base_times(Secret((1).to_bytes(32)))))
     assert encode_point(times(three, generator)) == encode_point(base_times(three))
     assert isinstance(generator, EccPoint)
+
+
+def test_no_library_is_admitted_whose_time_tells_the_length_of_a_scalar() -> None:
+    """pycryptodomex pads it from 3.24.2 on; what is admitted stands in pyproject.toml."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    (least,) = re.findall(r"pycryptodomex>=([0-9.]+),", " ".join(project["dependencies"]))
+    assert tuple(map(int, least.split("."))) >= (3, 24, 2)

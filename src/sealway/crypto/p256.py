@@ -54,7 +54,10 @@ def encode_point(point: EccPoint) -> bytes:
 
 
 def times(scalar: Secret, point: EccPoint) -> EccPoint:
-    """Return ``scalar`` times ``point``; the scalar is 32 bytes, big-endian."""
+    """Return ``scalar`` times ``point``; the scalar is 32 bytes, big-endian.
+
+    The library pads it to the length of the order, from the version on that pyproject.toml demands.
+    """
     return point * int.from_bytes(scalar.reveal())
 
 
