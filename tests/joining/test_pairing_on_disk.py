@@ -18,7 +18,7 @@ from sealway.cli.pairing import born_of, pairing_of
 from sealway.crypto.keys import VerifyingKey
 from sealway.crypto.secret import Secret
 from sealway.crypto.spake2plus import derive
-from sealway.errors import InUse, LocalMisuse, NotAuthorized, StateLost
+from sealway.errors import InUse, LocalMisuse, NotAuthorized, NotTrusted, StateLost
 from sealway.factory.newborn import IDEVID_KEY
 from sealway.home.home import Home
 from sealway.home.pairing import Pairing
@@ -257,10 +257,31 @@ def test_every_state_is_reached_and_admits_what_the_table_says(made: MadeDevice,
     assert {after for _, after in steps} == set(State) - {State.RESET}
 
 
-def _anew(enrolment: bytes) -> bytes:
-    """Another enrolment of the same owner, for the same key."""
+def _anew(enrolment: bytes, *, later: int = 1) -> bytes:
+    """Another enrolment of the same owner, for the same key, ``later`` seconds later."""
     claims = EnrolmentClaims.decode(Sign1.decode(enrolment).payload)
-    return sign_enrolment(replace(claims, hub="https://other.example"), DOMAINS["one"].granter)
+    return sign_enrolment(
+        replace(claims, hub="https://other.example", issued=claims.issued + later), DOMAINS["one"].granter
+    )
+
+
+def test_an_enrolment_that_was_replaced_ends_no_stop(made: MadeDevice, fresh: Callable[[], Path]) -> None:
+    owners, state = Owners(made), fresh()
+    owners.take(state)
+    kept = owners.given.popitem()[1]
+    with opened(state) as pairing:
+        pairing.stop(NOW)
+    home, root = Home(state, "device"), DOMAINS["one"].root
+    for fingerprint in (None, root.fingerprint):
+        with pytest.raises(NotTrusted, match="older than the one that is kept"):
+            home.enrol(_anew(kept, later=-1), SECRET, fingerprint)
+    assert state_of(state) is State.SRESET
+    home.enrol(_anew(kept, later=0), SECRET, None)  # within the same second
+    assert state_of(state) is State.RFNOP
+    enrolled = state / "enrolled"
+    enrolled.write_bytes(enrolled.read_bytes()[:-100])
+    home.enrol(_anew(kept, later=-1), SECRET, root.fingerprint)  # to be out of date is better than to be damaged
+    assert works_for(state) == "building.example"
 
 
 def test_a_restarted_process_goes_on_with_its_window_and_a_new_boot_does_not(fresh: Callable[[], Path]) -> None:

@@ -190,8 +190,21 @@ class Home:
             enrolment = verify_enrolment(encoded, root, now, member=signer.public)
             if enrolment.credential.role != self.role:
                 raise NotTrusted(f"the enrolment is for a {enrolment.credential.role}, and this is a {self.role}")
+            self._demand_no_older(root, enrolment.claims)
             self._write(self._enrolled_path, root.fingerprint + encoded)
             return enrolment.credential
+
+    def _demand_no_older(self, root: OwnerRoot, claims: EnrolmentClaims) -> None:
+        """An enrolment that was replaced does not come back: its grants may have been withdrawn since, and it would end
+        a stop by presence."""
+        if not self._enrolled_path.exists():
+            return
+        try:
+            kept_root, kept = self._enrolled()
+        except StateLost:
+            return  # a damaged one is what a new one is for
+        if kept_root.fingerprint == root.fingerprint and claims.issued < kept.issued:
+            raise NotTrusted("the enrolment is older than the one that is kept")
 
     def _trusted_root(self, document: bytes, fingerprint: bytes | None, now: int) -> OwnerRoot:
         if fingerprint is not None:
