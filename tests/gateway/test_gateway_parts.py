@@ -35,9 +35,9 @@ from sealway.transports.ports import Collected, Deposit
 from tests.gateway.gateway_bench import Bench
 
 
-def request(code: Code, *, port: int = 1, payload: bytes = b"", **options: object) -> Message:
+def request(code: Code, *, port: int = 1, payload: bytes = b"", host: str = "::1", **options: object) -> Message:
     message = Message(code=code, payload=payload)
-    message.remote = SimpleNamespace(sockaddr=("::1", port, 0, 0))
+    message.remote = SimpleNamespace(sockaddr=(host, port, 0, 0))
     message.opt.uri_path = ("m", "a" * 16)
     for name, value in options.items():
         setattr(message.opt, name, value)
@@ -94,6 +94,29 @@ class TestBlocks:
             uploads.feed(request(Code.POST, payload=bytes(16), block1=(6, True, 0)), 100)
         assert (refused.value.code, refused.value.size) == (0x8D, 100)
         assert len(uploads) == 0
+
+    def test_who_holds_the_most_uploads_gives_way_to_who_holds_fewer(self) -> None:
+        now = [0.0]
+        uploads = Uploads(Limits(uploads=4), clock=lambda: now[0])
+
+        def begin(host: str, port: int) -> None:
+            now[0] += 1.0
+            uploads.feed(request(Code.POST, host=host, port=port, payload=bytes(16), block1=(0, True, 0)), 100)
+
+        def end(host: str, port: int) -> bytes | None:
+            return uploads.feed(request(Code.POST, host=host, port=port, payload=b"end", block1=(1, False, 0)), 100)
+
+        for port in range(4):
+            begin("::a", port)
+        begin("::b", 0)
+        for port in range(4, 8):  # it gets its place back at nobody's expense
+            with pytest.raises(Refusal, match="too many"):
+                begin("::a", port)
+        begin("::b", 1)
+        assert len(uploads) == 4
+        with pytest.raises(Refusal, match="not known here"):
+            end("::a", 0)
+        assert [end("::b", 0), end("::b", 1), end("::a", 3)] == [bytes(16) + b"end"] * 3
 
     def test_answers_are_kept_for_a_while_and_not_too_many(self) -> None:
         now = [0.0]

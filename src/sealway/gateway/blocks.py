@@ -2,14 +2,15 @@
 """Blockwise transfer (RFC 7959) with bounds, in place of aiocoap's own, which has none.
 
 Invariant: an upload takes at most its resource's limit, there are at most ``uploads`` of them, and one that stands
-still for ``upload_seconds`` is forgotten. Answers are kept for following blocks in a table of fixed size.
+still for ``upload_seconds`` is forgotten. Where there is no room for another, the source address with the most gives
+way to one with fewer. Answers are kept for following blocks in a table of fixed size.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -43,6 +44,7 @@ def answer_key(request: Message) -> Hashable:
 
 @dataclass(slots=True)
 class _Upload:
+    source: str  # the address, without the port
     touched: float
     body: bytearray = field(default_factory=bytearray)
 
@@ -66,10 +68,11 @@ class Uploads:
         if block is None or (block.block_number == 0 and not block.more):
             return bytes(request.payload)
         _check_block(block, request.payload)
-        return self._append(exchange_key(request), block, request.payload, limit)
+        return self._append(request, block, limit)
 
-    def _append(self, key: Hashable, block: Any, payload: bytes, limit: int) -> bytes | None:
-        upload = self._upload(key, restart=block.block_number == 0)
+    def _append(self, request: Message, block: Any, limit: int) -> bytes | None:
+        key, payload = exchange_key(request), request.payload
+        upload = self._upload(key, request.remote.sockaddr[0], restart=block.block_number == 0)
         if block.start != len(upload.body):  # RFC 7959 §2.9.2
             raise Refusal(INCOMPLETE, "this block does not follow the last one; start again")
         if len(upload.body) + len(payload) > limit:
@@ -81,19 +84,31 @@ class Uploads:
         del self._uploads[key]
         return bytes(upload.body)
 
-    def _upload(self, key: Hashable, *, restart: bool) -> _Upload:
+    def _upload(self, key: Hashable, source: str, *, restart: bool) -> _Upload:
         now = self._clock()
         self._forget_idle(now)
         if restart:
             self._uploads.pop(key, None)
-            if len(self._uploads) >= self._limits.uploads:
+            if len(self._uploads) >= self._limits.uploads and not self._made_room(source):
                 raise Refusal(UNAVAILABLE, "too many blockwise uploads under way")
-            self._uploads[key] = _Upload(now)
+            self._uploads[key] = _Upload(source, now)
         elif key not in self._uploads:
             raise Refusal(INCOMPLETE, "this upload is not known here any more; start again")
         self._uploads.move_to_end(key)
         self._uploads[key].touched = now
         return self._uploads[key]
+
+    def _made_room(self, source: str) -> bool:
+        """Forget the longest idle upload of the address with the most, if ``source`` will have no more than that then.
+
+        So no address keeps others out, and none that shares its part fairly loses any of it.
+        """
+        counts = Counter(upload.source for upload in self._uploads.values())
+        busiest, most = counts.most_common(1)[0]
+        if most - 1 < counts[source] + 1:
+            return False
+        del self._uploads[next(key for key, upload in self._uploads.items() if upload.source == busiest)]
+        return True
 
     def _forget_idle(self, now: float) -> None:
         horizon = now - self._limits.upload_seconds
