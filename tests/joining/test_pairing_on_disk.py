@@ -29,7 +29,13 @@ from sealway.joining.device import Joiner
 from sealway.joining.messages import Done
 from sealway.joining.ownership import ADMITTED, OWNERSHIP, RESUMABLE_S, WINDOW_MS, Act, Pending, State, demand
 from sealway.keystore.places import open_keystore
+from sealway.keystore.private_file import replace_private
 from sealway.sdk.agreements import AgreementKeys
+from sealway.sdk.endpoint import Endpoint
+from sealway.sdk.member import Member
+from sealway.sdk.schema import DATABASE
+from sealway.storage.directory import DirectoryLock
+from sealway.transports.memory import MemoryHub
 from sealway.wire.cose import Sign1
 from tests.cli.factory_made import MadeDevice, make_device
 from tests.cli.town import PASSPHRASE
@@ -227,6 +233,46 @@ def publics(state: Path) -> dict[str, bytes]:
         label: keystore.agreer(label).public if kind == "agree" else keystore.signer(label).public.point
         for label, kind in keystore.labels().items()
     }
+
+
+def test_a_service_that_is_just_starting_does_not_begin_after_a_reset(
+    made: MadeDevice, fresh: Callable[[], Path]
+) -> None:
+    owners, state = Owners(made), fresh()
+    steps: list[Callable[[Pairing], None]] = [lambda pairing: pairing.stop(NOW), lambda pairing: pairing.reset(NOW)]
+    for step in steps:
+        shutil.rmtree(state)
+        fresh()
+        owners.take(state)
+        starting = Member.of(Home(state, "device").open(SECRET))
+        with opened(state) as pairing:
+            step(pairing)
+        with pytest.raises(NotAuthorized, match="does not send"):
+            Endpoint(state, starting, MemoryHub().carrier())
+        assert not (state / DATABASE).exists()
+        with DirectoryLock(state, "anybody"):
+            pass
+
+
+def test_nothing_is_reset_or_stopped_beside_a_service(made: MadeDevice, fresh: Callable[[], Path]) -> None:
+    """Also where the service began after the ownership was opened."""
+    owners, state = Owners(made), fresh()
+    owners.take(state)
+    with opened(state) as pairing:
+        with DirectoryLock(state, "endpoint"):
+            for step in (pairing.stop, pairing.reset):
+                with pytest.raises(InUse):
+                    step(NOW)
+        assert pairing.state(NOW) is State.RFNOP
+    assert works_for(state) == "building.example"
+
+
+def test_networks_of_an_owner_who_got_no_further_do_not_stay(fresh: Callable[[], Path]) -> None:
+    state = fresh()
+    with opened(state):
+        replace_private(state / "pairing" / "networks", b"psk", check=lambda: None)
+    with opened(state):
+        assert not (state / "pairing" / "networks").exists()
 
 
 def test_every_state_is_reached_and_admits_what_the_table_says(made: MadeDevice, fresh: Callable[[], Path]) -> None:

@@ -77,6 +77,8 @@ class Enrolled:
         claims: what its enrolment says.
         keystore: its open keys.
         grants: encoded grants that it holds and that are in their time.
+        demand_still: returns if it may still work: to be called once the directory is this process's, since a reset or
+            a stop may have come between the opening and that. Raises NotAuthorized, StateLost.
     """
 
     root: OwnerRoot
@@ -85,6 +87,7 @@ class Enrolled:
     claims: EnrolmentClaims
     keystore: Keystore = field(repr=False)
     grants: tuple[bytes, ...] = field(default=(), repr=False)
+    demand_still: Callable[[], None] = field(default=lambda: None, repr=False)
 
 
 def role_in(path: Path) -> str:
@@ -272,9 +275,8 @@ class Home:
         """
         demand_free(self.path)
         root, claims = self._enrolled()
+        self._demand_working()
         now = int(time.time())
-        if self.command == "device":
-            demand(self.ownership(now), Act.OPERATE)
         keystore = self._open_keystore(passphrase)
         credential = verify_chain(claims.chain, root, now, expected_role=self.role)
         signer = keystore.signer(self._identity)
@@ -282,7 +284,11 @@ class Home:
             raise StateLost(f"the certificate in {self.path} is not for the key in it", hint="enroll again")
         later = [read_file(path, "the grant") for path in self._grant_files()]
         grants = self._current((*claims.grants, *later, *extra_grants), root, credential, now)
-        return Enrolled(root, credential, signer, claims, keystore, grants)
+        return Enrolled(root, credential, signer, claims, keystore, grants, self._demand_working)
+
+    def _demand_working(self) -> None:
+        if self.command == "device":
+            demand(self.ownership(int(time.time())), Act.OPERATE)
 
     def certificate(self) -> Credential:
         """Return the own certificate, proven as of now; no key is needed. Raises as ``open``."""

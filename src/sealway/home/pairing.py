@@ -81,6 +81,8 @@ class Pairing:
             record = Ownership(verifier=None if self._home.kept() else self._birth())
             self._write(record)
         self._record = record
+        if self._home.kept() is None:  # those of an owner who got no further
+            (self._path / "networks").unlink(missing_ok=True)
         if record.resetting:
             with self._home.held():
                 self._destroy()

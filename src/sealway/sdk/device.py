@@ -62,6 +62,7 @@ class Device(Role):
             InUse: another process uses the directory.
             LocalMisuse: not enrolled, or a wrong passphrase.
             NotTrusted: its certificate, or the owner's root document, has expired.
+            NotAuthorized: it was reset or stopped by presence.
             StateLost: something in the directory is damaged.
         """
         enrolled = await cls._unlocked(directory, passphrase, key_file)

@@ -78,6 +78,7 @@ class Endpoint:
 
     Raises:
         LocalMisuse: another process uses the directory.
+        NotAuthorized: a device that was reset or stopped since it was opened.
         StateLost: the state cannot be opened or is damaged.
     """
 
@@ -92,6 +93,7 @@ class Endpoint:
         self._lock = DirectoryLock(directory, "endpoint")
         with contextlib.ExitStack() as opened:
             opened.callback(self._lock.release)
+            member.demand_still()  # a reset takes this lock too: it was before, and is seen, or comes after the close
             self.store, self._vault = open_state(directory, random)
             opened.callback(self.store.close)
             self._assemble(consents, random, policy, max_silence, sessions_in_memory)

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Self
 
 from sealway.crypto.ports import Agreer, Signer
@@ -26,6 +27,7 @@ class Member:
         agreements: its agreement keys: the one that its bundles publish, and those of earlier ones.
         mailbox: where its envelopes wait.
         suite: what its keys were made for.
+        demand_still: returns if it may still work, asked once the state directory is locked.
     """
 
     root: OwnerRoot
@@ -34,13 +36,15 @@ class Member:
     agreements: AgreementKeys
     mailbox: MailboxAddress
     suite: Suite
+    demand_still: Callable[[], None] = field(default=lambda: None, repr=False)
 
     @classmethod
     def of(cls, enrolled: Enrolled) -> Self:
         """Return the endpoint that was enrolled. Raises LocalMisuse if it has no agreement key."""
         agreements = AgreementKeys(enrolled.keystore)
         mailbox = MailboxAddress(enrolled.claims.hub, enrolled.credential.name.mailbox)
-        return cls(enrolled.root, enrolled.credential, enrolled.signer, agreements, mailbox, agreements.suite)
+        root, credential, signer = enrolled.root, enrolled.credential, enrolled.signer
+        return cls(root, credential, signer, agreements, mailbox, agreements.suite, enrolled.demand_still)
 
     @property
     def agreer(self) -> Agreer:
