@@ -10,6 +10,7 @@ import pytest
 
 from sealway.crypto.secret import Secret
 from sealway.crypto.spake2plus import Reply
+from sealway.crypto.suites import SUITE_1, SUITE_3, Suite
 from sealway.errors import (
     LocalMisuse,
     Malformed,
@@ -20,6 +21,7 @@ from sealway.errors import (
     SealwayError,
     WrongCode,
 )
+from sealway.identity.issuing import make_csr
 from sealway.joining.channel import Channel, Direction
 from sealway.joining.commissioner import Applicant
 from sealway.joining.device import PATIENCE_MS, Joiner
@@ -37,7 +39,7 @@ from sealway.joining.messages import (
     decode_outer,
 )
 from sealway.joining.ownership import MOST_ATTEMPTS, RESUMABLE_S, WINDOW_MS, State
-from tests.identity.small_domain import NOW, name, seeded
+from tests.identity.small_domain import NOW, name, seeded, signer
 from tests.joining.two_ends import (
     CODE,
     DOMAINS,
@@ -289,6 +291,14 @@ def test_a_request_for_another_name_is_refused() -> None:
         introduced(commissioner(), joiner(durable))
 
 
+@pytest.mark.parametrize(("wanted", "made"), [(1, SUITE_3), (2, SUITE_3), (3, SUITE_1)])
+def test_a_key_that_is_not_of_the_suite_is_refused(wanted: int, made: Suite) -> None:
+    durable = arbiter()
+    durable.request = lambda asked, suite: make_csr(signer("other", made), asked)  # type: ignore[method-assign]
+    with pytest.raises(NotTrusted, match=f"not one of suite {wanted}"):
+        introduced(commissioner(suite=wanted), joiner(durable))
+
+
 # power lost -----------------------------------------------------------------------------------------------------------
 def test_power_lost_before_the_enrolment_resumes_with_the_same_keys() -> None:
     durable = arbiter()
@@ -337,6 +347,9 @@ def test_who_resumes_is_the_same_owner_with_the_same_name_within_a_day() -> None
     introduced(first, joiner(durable))
     owner = commissioner("again", domain="other")
     device = joiner(durable, "restarted")
+    begin = owner.take_offer(device.answer(owner.hello(first.resumption), moment()))
+    assert refusal(device.answer(begin, moment())).why is Why.NOT_ACCEPTED
+    owner, device = commissioner("of another suite", suite=2), joiner(durable, "restarted again")
     begin = owner.take_offer(device.answer(owner.hello(first.resumption), moment()))
     assert refusal(device.answer(begin, moment())).why is Why.NOT_ACCEPTED
     late = moment(now=NOW + RESUMABLE_S)

@@ -279,7 +279,7 @@ def test_every_state_is_reached_and_admits_what_the_table_says(made: MadeDevice,
     owners, state = Owners(made), fresh()
     steps: list[tuple[State | None, State]] = [(None, state_of(state))]
     with opened(state) as pairing:
-        pairing.confirm(Pending(Resumption(bytes(8), Secret(bytes(32))), bytes(32), name("x"), NOW + RESUMABLE_S))
+        pairing.confirm(Pending(Resumption(bytes(8), Secret(bytes(32))), bytes(32), name("x"), 1, NOW + RESUMABLE_S))
         steps += [(State.RFOTM, pairing.state(NOW)), (State.RFPRO, pairing.state(NOW + RESUMABLE_S))]
         with pytest.raises(NotAuthorized):
             pairing.stop(NOW)
@@ -351,7 +351,7 @@ def test_a_restarted_process_goes_on_with_its_window_and_a_new_boot_does_not(fre
 def test_an_exchange_that_nobody_went_on_with_is_forgotten(fresh: Callable[[], Path]) -> None:
     state = fresh()
     with opened(state) as pairing:
-        pairing.confirm(Pending(Resumption(bytes(8), Secret(bytes(32))), bytes(32), name("x"), NOW))
+        pairing.confirm(Pending(Resumption(bytes(8), Secret(bytes(32))), bytes(32), name("x"), 1, NOW))
     with opened(state) as pairing:
         assert pairing.pending(NOW - 1) is None
     assert b"sealway://building.example/device/x" not in (state / "pairing" / "ownership").read_bytes()

@@ -148,7 +148,7 @@ def test_who_has_shown_the_code_may_go_on_though_the_window_has_closed(home: Hom
         with pytest.raises(Refused, match="window has closed"):
             _Host(pairing, born_of(home.path, SECRET)).begin(pressed=False)
         until = int(time.time()) + RESUMABLE_S
-        pairing.confirm(Pending(Resumption(bytes(8), Secret(bytes(32))), bytes(32), name("x"), until))
+        pairing.confirm(Pending(Resumption(bytes(8), Secret(bytes(32))), bytes(32), name("x"), 1, until))
         _Host(pairing, born_of(home.path, SECRET)).begin(pressed=False)
         assert pairing.attempts_left(SystemClock().uptime()) is None  # nobody else may pair
 
@@ -158,7 +158,7 @@ def test_a_stopped_device_does_not_wait_for_who_could_not_go_on(home: Home) -> N
     replace_private(home.path / "enrolled", bytes(33), check=lambda: None)
     with pairing_of(home, SECRET) as pairing:
         until = int(time.time()) + RESUMABLE_S
-        pairing.confirm(Pending(Resumption(bytes(8), Secret(bytes(32))), bytes(32), name("x"), until))
+        pairing.confirm(Pending(Resumption(bytes(8), Secret(bytes(32))), bytes(32), name("x"), 1, until))
         _Host(pairing, born_of(home.path, SECRET)).begin(pressed=False)
         pairing.stop(int(time.time()))
         with pytest.raises(Refused, match="stopped"):

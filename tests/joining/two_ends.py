@@ -118,11 +118,11 @@ def joiner(durable: MemoryArbiter, seed: str = "device", serial: str = SERIAL) -
 
 
 def commissioner(
-    seed: str = "owner", code: bytes = CODE, domain: str = "one", serial: str | None = None
+    seed: str = "owner", code: bytes = CODE, domain: str = "one", serial: str | None = None, suite: int = 1
 ) -> Commissioner:
     """The owner's side of one exchange."""
     owner = DOMAINS[domain]
-    wanted = Wanted(owner.root_document, lambda found: name(found.lower(), domain=owner.root.domain), 1, serial)
+    wanted = Wanted(owner.root_document, lambda found: name(found.lower(), domain=owner.root.domain), suite, serial)
     return Commissioner(Secret(code), wanted, prove, seeded(seed), stretch)
 
 

@@ -19,6 +19,7 @@ from sealway.crypto.keys import VerifyingKey
 from sealway.crypto.ports import Random
 from sealway.crypto.secret import Secret
 from sealway.crypto.spake2plus import Binding, Parameters, Prover, ProverKey, derive
+from sealway.crypto.suites import suite as suite_of
 from sealway.errors import (
     LocalMisuse,
     Malformed,
@@ -205,9 +206,11 @@ class Commissioner:
             raise NotTrusted(f"the birth certificate of {birth.serial} was shown by what calls itself {offer.serial}")
         birth.key.verify(signed_text(channel.binding, proof.csr, self._wanted.root_document), proof.signature)
         name = self._wanted.name(offer.serial)
-        asked, _ = verify_csr(proof.csr)
+        asked, key = verify_csr(proof.csr)
         if asked != name:
             raise NotTrusted(f"the device asks for the name {asked}, and was told {name}")
+        if key.algorithm is not suite_of(self._wanted.suite).signature:
+            raise NotTrusted(f"the device's key is not one of suite {self._wanted.suite}")
         return Applicant(offer.serial, name, proof.csr, proof.chain)
 
     def provision(self, enrolment: bytes, networks: Mapping[str, bytes]) -> bytes:

@@ -234,7 +234,7 @@ class Joiner:
         if not isinstance(begin, Begin):
             raise _Refused(Why.MALFORMED)
         root = hashlib.sha256(begin.root_document).digest()
-        self._arbiter.confirm(Pending(channel.resumption, root, begin.name, at.second + RESUMABLE_S))
+        self._arbiter.confirm(Pending(channel.resumption, root, begin.name, begin.suite, at.second + RESUMABLE_S))
         return self._begin(begin, exchange, channel)
 
     def _sealed(self, sealed: bytes, exchange: _Exchange, at: Moment) -> Outer:
@@ -253,7 +253,7 @@ class Joiner:
     @staticmethod
     def _is_gone_on_with(begin: Begin, exchange: _Exchange) -> bool:
         root = hashlib.sha256(begin.root_document).digest()
-        return exchange.resumed is not None and exchange.resumed.is_for(root, begin.name)
+        return exchange.resumed is not None and exchange.resumed.is_for(root, begin.name, begin.suite)
 
     def _begin(self, begin: Begin, exchange: _Exchange, channel: Channel) -> Sealed:
         owned = self._arbiter.enrolment()

@@ -31,7 +31,7 @@ RESUMABLE_S: Final = 24 * 3600
 """How long both ends can go on with an exchange that was broken off."""
 MAX_OWNERSHIP_BYTES: Final = 4096
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 
 class State(StrEnum):
@@ -103,23 +103,26 @@ class Pending:
         resumption: how it knows the other end again.
         root: SHA-256 of the root document that was shown.
         name: what the device is to be called.
+        suite: what its keys are to be made for.
         until: Unix seconds.
     """
 
     resumption: Resumption
     root: bytes
     name: Name
+    suite: int
     until: int
 
     def __post_init__(self) -> None:
         shape.bstr(self.resumption.id, "resume id", RESUME_ID_BYTES)
         shape.bstr(self.resumption.secret.reveal(), "resume secret", 32)
         shape.bstr(self.root, "root", 32)
+        shape.uint(self.suite, "suite", 1, 3)
         shape.instant(self.until, "end of an exchange")
 
-    def is_for(self, root: bytes, name: Name) -> bool:
-        """Say whether this owner wants this name."""
-        return (self.root, self.name) == (root, name)
+    def is_for(self, root: bytes, name: Name, suite: int) -> bool:
+        """Say whether this owner wants this name, with keys of this suite."""
+        return (self.root, self.name, self.suite) == (root, name, suite)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +206,7 @@ class Ownership:
         if self.pending is not None:
             resumption = self.pending.resumption
             value[5] = [resumption.id, resumption.secret.reveal(), self.pending.root]
-            value[5] += [str(self.pending.name), self.pending.until]
+            value[5] += [str(self.pending.name), self.pending.suite, self.pending.until]
         if self.stopped is not None:
             value[6] = self.stopped
         return cbor.encode(value)
@@ -238,5 +241,6 @@ def _window(value: object) -> Window:
 
 
 def _pending(value: object) -> Pending:
-    identifier, secret, root, name, until = shape.array(value, "pending", 5, 5)
-    return Pending(Resumption(identifier, Secret(shape.bstr(secret, "secret", 32))), root, Name.parse(name), until)
+    identifier, secret, root, name, suite, until = shape.array(value, "pending", 6, 6)
+    resumption = Resumption(identifier, Secret(shape.bstr(secret, "secret", 32)))
+    return Pending(resumption, root, Name.parse(name), suite, until)
