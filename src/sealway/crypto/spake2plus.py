@@ -136,7 +136,11 @@ class ProverKey:
 
 
 def derive(password: bytes, parameters: Parameters) -> ProverKey:
-    """Return (w0, w1) of a password: scrypt gives 80 bytes, and each half is reduced modulo n (RFC 9383 §3.2)."""
+    """Return (w0, w1) of a password: scrypt gives 80 bytes, and each half is reduced modulo n as in RFC 9383 §3.2.
+
+    What scrypt takes is the password alone, without the lengths and the names of both ends that §3.2 puts around it:
+    the salt is this device's own, and its serial number is in the transcript.
+    """
     cost = parameters.cost
     wide = hashlib.scrypt(
         password,
