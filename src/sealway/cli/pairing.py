@@ -114,7 +114,9 @@ class _Host:
         """Open a pairing window if there is to be one. Raises Refused if nobody could pair or go on."""
         state = self._pairing.state(int(time.time()))
         if state is State.SRESET:
-            raise Refused("this device is stopped", hint="sealway device init --enrolment FILE takes its owner's answer")
+            raise Refused(
+                "this device is stopped", hint="sealway device init --enrolment FILE takes its owner's answer"
+            )
         if state is State.RFNOP and self._pairing.pending(int(time.time())) is None:
             raise Refused("this device has an owner", hint="sealway device reset makes it ready for another")
         left = 0 if state is State.RFNOP else self._pairing.open_window(self._clock.uptime(), pressed=pressed)
@@ -128,7 +130,7 @@ class _Host:
     async def answer(self, message: bytes) -> bytes:
         """Answer one message; one at a time, and not in the event loop, since keys are made and disks waited for."""
         async with self._turn:
-            try:  # to the end: a remote that uses its token again cancels this, and its thread would run beside the next
+            try:  # to the end: a remote that uses its token again cancels this, and the thread would run beside the next
                 return await to_the_end(asyncio.to_thread(self._joiner.answer, message, self._moment()))
             finally:
                 self._note()
