@@ -108,12 +108,14 @@ class _Report:
 
     def __init__(self, lines: JsonLines, rows: Mapping[int, Row]) -> None:
         self._lines, self._rows = lines, rows
-        self.done = _done_in(lines) & rows.keys()
+        self.done = _done_in(lines, rows)
         self.failed = 0
 
     def add(self, row: int, outcome: Joined | SealwayError) -> None:
         """Write one down, and show how far it is."""
         line: dict[str, Any] = {"row": row, "address": self._rows[row].address}
+        if (label := self._rows[row].label) is not None:
+            line["label"] = label
         if isinstance(outcome, Joined):
             self.done.add(row)
             line |= {"outcome": _DONE, "serial": outcome.serial, "name": str(outcome.name)}
@@ -126,11 +128,26 @@ class _Report:
         note(f"{len(self.done) + self.failed} of {len(self._rows)}, row {row}: {what}")
 
 
-def _done_in(lines: JsonLines) -> set[int]:
+def _done_in(lines: JsonLines, rows: Mapping[int, Row]) -> set[int]:
+    """Return the rows that the report says to be done. Raises LocalMisuse if it is not the report of these rows."""
+    done: set[int] = set()
     try:
-        return {line["row"] for line in lines.lines() if line.get("outcome") == _DONE}
+        for line in lines.lines():
+            if line.get("outcome") == _DONE:
+                _demand_same(line, rows.get(line["row"]), lines.path)
+                done.add(line["row"])
     except (ValueError, KeyError, TypeError):
         raise LocalMisuse(f"{lines.path} is no report of a batch") from None
+    return done
+
+
+def _demand_same(line: Mapping[str, Any], row: Row | None, report: Path) -> None:
+    """Return if a line is about this row: numbers alone would be those of any batch."""
+    said = (line["address"], line.get("label"), line["serial"])
+    if row is not None and said == (row.address, row.label, row.code.serial or line["serial"]):
+        return
+    hint = "give each batch a report of its own; rows that are done stay as they were"
+    raise LocalMisuse(f"{report} is the report of another batch: see row {line['row']}", hint=hint)
 
 
 def _row(row: Mapping[str, str | None], what: str, address: str) -> Row:
