@@ -130,7 +130,7 @@ class _Host:
     async def answer(self, message: bytes) -> bytes:
         """Answer one message; one at a time, and not in the event loop, since keys are made and disks waited for."""
         async with self._turn:
-            try:  # to the end: a remote that uses its token again cancels this, and the thread would run beside the next
+            try:  # to the end: a remote that uses its token again cancels this, and the thread would run on beside it
                 return await to_the_end(asyncio.to_thread(self._joiner.answer, message, self._moment()))
             finally:
                 self._note()
