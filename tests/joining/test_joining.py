@@ -291,12 +291,12 @@ def test_a_request_for_another_name_is_refused() -> None:
         introduced(commissioner(), joiner(durable))
 
 
-@pytest.mark.parametrize(("wanted", "made"), [(1, SUITE_3), (2, SUITE_3), (3, SUITE_1)])
-def test_a_key_that_is_not_of_the_suite_is_refused(wanted: int, made: Suite) -> None:
+@pytest.mark.parametrize(("number", "made"), [(1, SUITE_3), (2, SUITE_3), (3, SUITE_1)])
+def test_a_key_that_is_not_of_the_suite_is_refused(number: int, made: Suite) -> None:
     durable = arbiter()
-    durable.request = lambda asked, suite: make_csr(signer("other", made), asked)  # type: ignore[method-assign]
-    with pytest.raises(NotTrusted, match=f"not one of suite {wanted}"):
-        introduced(commissioner(suite=wanted), joiner(durable))
+    durable.request = lambda wanted, suite: make_csr(signer("other", made), wanted)  # type: ignore[method-assign]
+    with pytest.raises(NotTrusted, match=f"not one of suite {number}"):
+        introduced(commissioner(suite=number), joiner(durable))
 
 
 # power lost -----------------------------------------------------------------------------------------------------------

@@ -77,8 +77,7 @@ class Endpoint:
         disk only.
 
     Raises:
-        LocalMisuse: another process uses the directory.
-        NotAuthorized: a device that was reset or stopped since it was opened.
+        LocalMisuse, NotAuthorized: another process uses the directory; a device was reset or stopped meanwhile.
         StateLost: the state cannot be opened or is damaged.
     """
 
@@ -121,9 +120,7 @@ class Endpoint:
             member, self.directory, self.prekeys, self.sessions, self.engine, self.journal, kids, clock, random, policy
         )
         self.mover = Mover(self.sessions, self.links, self.engine, clock, policy)
-        self.publisher = Publisher(
-            member, carrier, self.prekeys, self.journal, clock, random, consents, self.evidence
-        )  # fmt: skip
+        self.publisher = Publisher(member, carrier, self.prekeys, self.journal, clock, random, consents, self.evidence)
         self.publisher.on_lost = lambda: self.sessions.stop_all("this state is a copy, or was restored")
         self.publisher.on_forgotten = self.sessions.leave_unanswered
         self.intake = Intake(self.sessions, self.links, self.engine, self.journal, self.evidence)
