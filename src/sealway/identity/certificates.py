@@ -25,17 +25,28 @@ from sealway.wire.address import Name
 
 MAX_CERTIFICATE_BYTES: Final = 4096
 
-DIGITAL_SIGNATURE: Final = x509.KeyUsage(
-    digital_signature=True,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=False,
-    crl_sign=False,
-    encipher_only=False,
-    decipher_only=False,
-)
+
+def key_usage(*, signs: bool, certifies: bool) -> x509.KeyUsage:
+    """Return what a key may do (RFC 5280 §4.2.1.3).
+
+    Args:
+        signs: digitalSignature: documents, and the handshakes of hops.
+        certifies: keyCertSign and cRLSign.
+    """
+    return x509.KeyUsage(
+        digital_signature=signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=certifies,
+        crl_sign=certifies,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+DIGITAL_SIGNATURE: Final = key_usage(signs=True, certifies=False)
 """What an endpoint's key may do (RFC 5280 §4.2.1.3); agreement keys stand in bundles, never in certificates."""
 
 SERVER_ROLES: Final = frozenset({"hub", "gateway"})

@@ -28,6 +28,7 @@ from sealway.identity.certificates import (
     Certificate,
     check_authority,
     check_encoding,
+    key_usage,
     malformed_unless_readable,
     names_in,
     purposes_of,
@@ -47,17 +48,7 @@ _OIDS: Final = {
     SignatureAlgorithm.EDDSA: SignatureAlgorithmOID.ED25519,  # RFC 8410 §3
 }
 _SERIAL_BYTES: Final = 16
-_AUTHORITY_USAGE: Final = x509.KeyUsage(
-    digital_signature=False,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=True,
-    crl_sign=True,
-    encipher_only=False,
-    decipher_only=False,
-)
+_AUTHORITY_USAGE: Final = key_usage(signs=False, certifies=True)
 
 
 def make_csr(signer: Signer, name: Name) -> bytes:

@@ -23,6 +23,7 @@ from sealway.identity.certificates import (
     DIGITAL_SIGNATURE,
     Certificate,
     check_authority,
+    key_usage,
     read_certificate,
     subject_key_id,
 )
@@ -33,28 +34,8 @@ from sealway.wire.cose import TYP_MANIFEST, X5chain
 from sealway.wire.manifest import ManifestClaims, SignedManifest, check_label_text, check_mud_url, check_serial
 from sealway.wire.shape import LATEST_SECOND
 
-_ROOT_USAGE: Final = x509.KeyUsage(
-    digital_signature=False,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=True,
-    crl_sign=True,
-    encipher_only=False,
-    decipher_only=False,
-)
-_ISSUING_USAGE: Final = x509.KeyUsage(
-    digital_signature=True,  # for manifests
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=True,
-    crl_sign=True,
-    encipher_only=False,
-    decipher_only=False,
-)
+_ROOT_USAGE: Final = key_usage(signs=False, certifies=True)
+_ISSUING_USAGE: Final = key_usage(signs=True, certifies=True)  # it signs manifests
 
 
 def manufacturer_root(signer: Signer, manufacturer: str, *, now: int, random: Random) -> bytes:
